@@ -1,0 +1,30 @@
+"""Torch modules on weight spaces. Plain tensors go in and come out, in one layout whatever the constraint.
+
+A regular feature of C fields is a tensor (batch, C n, *spatial), channel c n + g; a trivial feature of C channels is
+(batch, C, *spatial). So layers of different constraint compose without reshaping, and pointwise operations (ReLU,
+dropout of whole positions, residual sums) fit between any two of them.
+"""
+
+from equimorph.layers._base import Constrained, Site, constrained_modules, sites_of
+from equimorph.layers.convolution import Conv1d, Conv2d, Conv3d
+from equimorph.layers.features import transform
+from equimorph.layers.linear import Linear
+from equimorph.layers.norm import BatchNorm
+from equimorph.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, keeps_grid
+
+__all__ = [
+    "AvgPool",
+    "BatchNorm",
+    "Constrained",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "GlobalAvgPool",
+    "Linear",
+    "MaxPool",
+    "Site",
+    "constrained_modules",
+    "keeps_grid",
+    "sites_of",
+    "transform",
+]

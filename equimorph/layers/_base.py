@@ -1,0 +1,157 @@
+"""What layers have in common: a constraint, how it is moved, and which of them are sites of a search.
+
+A *site* is a layer with a weight space. A norm has no say of its own: it follows the constraint of the nearest site
+before it in the order in which the network's modules were registered, the order of `network.named_modules()`.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from equimorph.errors import GroupError
+from equimorph.groups import Group, Orbits, Subgroup, group
+from equimorph.spaces import WeightSpace
+from equimorph.spaces.tied import TiedSpace
+
+
+class Constrained(nn.Module):
+    """A module that commutes with a subgroup, whose parameters can be carried over to another one."""
+
+    @property
+    @abstractmethod
+    def constraint(self) -> Subgroup:
+        """The subgroup that the module is guaranteed to commute with."""
+
+    @abstractmethod
+    def relaxed(self, subgroup: Subgroup) -> Self:
+        """A new module of the same function, constrained to a smaller group."""
+
+    @abstractmethod
+    def projected(self, subgroup: Subgroup) -> Self:
+        """A new module, the nearest one that commutes with another group."""
+
+    @abstractmethod
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new parameters, in place."""
+
+
+class SpaceLayer(Constrained):
+    """A layer whose weight comes from a weight space."""
+
+    space: WeightSpace
+
+    @property
+    def constraint(self) -> Subgroup:
+        """The subgroup that the layer's kernel commutes with."""
+        return self.space.constraint
+
+    def dense_weight(self) -> Tensor:
+        """The dense kernel, an ordinary weight of shape (out channels, in channels, *kernel_size)."""
+        return self.space.dense_weight()
+
+    def dense_bias(self) -> Tensor | None:
+        """The dense bias, shape (out channels,), or None."""
+        return self.space.dense_bias()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new parameters, in place."""
+        self.space.reset_parameters(generator)
+
+    def relaxed(self, subgroup: Subgroup) -> Self:
+        """A new layer with the same dense kernel, bit for bit, constrained to a smaller group."""
+        return self._on(self._tied_space().relaxed(subgroup))
+
+    def projected(self, subgroup: Subgroup) -> Self:
+        """A new layer with the nearest kernel that commutes with another group."""
+        return self._on(self._tied_space().projected(subgroup))
+
+    def distance(self, subgroup: Subgroup) -> float:
+        """|W - P_H W| / |W|, how far the kernel is from commuting with H."""
+        return self._tied_space().distance(subgroup)
+
+    def _tied_space(self) -> TiedSpace:
+        assert isinstance(self.space, TiedSpace)
+        return self.space
+
+    def _on(self, space: WeightSpace) -> Self:
+        layer = copy.copy(self)
+        # copy.copy shares the dictionary of submodules with the original; the new layer needs its own.
+        layer.__dict__["_modules"] = {**self._modules, "space": space}
+        return layer
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a network whose constraint a search may choose.
+
+    Attributes:
+        name: The layer's path in the network.
+        layer: The layer with a weight space.
+        norms: Paths of the norms that follow its constraint.
+    """
+
+    name: str
+    layer: SpaceLayer
+    norms: tuple[str, ...]
+
+    @property
+    def constraint(self) -> Subgroup:
+        """The subgroup that the site's layer commutes with."""
+        return self.layer.constraint
+
+
+def constrained_modules(network: nn.Module) -> Iterator[tuple[str, Constrained]]:
+    """All constrained modules with their paths, in the order of registration."""
+    for name, module in network.named_modules():
+        if isinstance(module, Constrained):
+            yield name, module
+
+
+def sites_of(network: nn.Module) -> dict[str, Site]:
+    """The sites of a network by name, in the order of registration, which is read as the order of depth."""
+    layers: dict[str, SpaceLayer] = {}
+    norms: dict[str, list[str]] = {}
+    current = None
+    for name, module in constrained_modules(network):
+        if isinstance(module, SpaceLayer):
+            current = name
+            layers[name], norms[name] = module, []
+        elif current is not None:
+            norms[current].append(name)
+    return {name: Site(name, layer, tuple(norms[name])) for name, layer in layers.items()}
+
+
+def resolve_constraint(ambient: Group | str, subgroup: Subgroup | str | None, *, dim: int | None = None) -> Subgroup:
+    """A subgroup of G from names or objects; G itself when none is given.
+
+    Raises:
+        GroupError: G has another dimension than the layer, or no such subgroup.
+    """
+    ambient = group(ambient, dim=dim) if isinstance(ambient, str) else ambient
+    if dim is not None and ambient.dim != dim:
+        raise GroupError(f"layer of dimension {dim}: the group {ambient.name} acts in dimension {ambient.dim}.")
+    if subgroup is None:
+        return ambient.whole
+    if isinstance(subgroup, str):
+        return ambient.subgroup(subgroup)
+    if subgroup.group != ambient:
+        raise GroupError(f"layer: {subgroup.name} is a subgroup of {subgroup.group.name}, not of {ambient.name}.")
+    return subgroup
+
+
+def parameter_orbits(network: nn.Module) -> dict[str, Orbits]:
+    """The orbits behind each parameter of a network that is a table of orbits, by the parameter's full name."""
+    found: dict[str, Orbits] = {}
+    for prefix, module in network.named_modules():
+        tables = getattr(module, "parameter_orbits", None)
+        if tables is not None:
+            for name, orbits in tables().items():
+                found[f"{prefix}.{name}" if prefix else name] = orbits
+    return found

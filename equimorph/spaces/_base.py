@@ -1,0 +1,126 @@
+"""The contract of a weight space: the shape of the kernels it makes, and how they reach a convolution."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from equimorph.errors import ConfigurationError, ShapeError
+from equimorph.groups import Group, Orbits, Representation, Subgroup, kernel_orbits
+
+
+@dataclass(frozen=True)
+class KernelShape:
+    """Everything about a kernel W[(o, g), (c, u)](delta) but its values.
+
+    Attributes:
+        group: G, whose order n is the number of channels of a regular field.
+        out_fields: Fields of the out feature (channels, when `target` is trivial).
+        in_fields: Fields of the in feature (channels, when `source` is trivial).
+        kernel_size: Extent along each axis; () for a linear map of vectors.
+        target: Type of the out feature.
+        source: Type of the in feature.
+    """
+
+    group: Group
+    out_fields: int
+    in_fields: int
+    kernel_size: tuple[int, ...]
+    target: Representation = "regular"
+    source: Representation = "regular"
+
+    def __post_init__(self) -> None:
+        for what, number in (("in_fields", self.in_fields), ("out_fields", self.out_fields)):
+            if number < 1:
+                raise ConfigurationError(f"layer: {what} is {number}; a layer needs at least one field.")
+        if len(self.kernel_size) not in (0, self.group.dim) or any(extent < 1 for extent in self.kernel_size):
+            raise ShapeError(
+                f"layer: kernel_size {self.kernel_size} does not fit the group {self.group.name}, "
+                f"which needs {self.group.dim} positive extents."
+            )
+        self.orbits(self.group.trivial)  # the types of the features are checked there
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the out feature as a plain tensor."""
+        return self.out_fields * (self.group.order if self.target == "regular" else 1)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the in feature as a plain tensor."""
+        return self.in_fields * (self.group.order if self.source == "regular" else 1)
+
+    @property
+    def fan_in(self) -> int:
+        """Entries of the dense kernel per out channel."""
+        return self.in_channels * math.prod(self.kernel_size)
+
+    @property
+    def columns(self) -> int:
+        """Pairs of fields, the columns of a table of parameters."""
+        return self.out_fields * self.in_fields
+
+    def orbits(self, subgroup: Subgroup) -> Orbits:
+        """The orbits of H on the index triples of this kernel."""
+        return kernel_orbits(subgroup, self.target, self.source, self.kernel_size)
+
+    def bias_orbits(self, subgroup: Subgroup) -> Orbits:
+        """The orbits of H on the out index alone: one per right coset Hg, a single one for a trivial target."""
+        return kernel_orbits(subgroup, self.target, "trivial", ())
+
+
+class WeightSpace(nn.Module):
+    """A set of kernels of one shape, and its coordinates as parameters. Calling it makes kernel and bias.
+
+    What a family of weight spaces provides: `constraint`, `dense_weight`, `dense_bias`, `parameter_orbits` and
+    `reset_parameters`. Layers and morphisms ask for nothing else.
+
+    Attributes:
+        shape: The shape of the kernels.
+    """
+
+    def __init__(self, shape: KernelShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    @property
+    @abstractmethod
+    def constraint(self) -> Subgroup:
+        """The subgroup that every kernel of this space commutes with."""
+
+    @abstractmethod
+    def dense_weight(self) -> Tensor:
+        """W, shape (out channels, in channels, *kernel_size), an ordinary convolution weight."""
+
+    @abstractmethod
+    def dense_bias(self) -> Tensor | None:
+        """b, shape (out channels,), or None."""
+
+    @abstractmethod
+    def parameter_orbits(self) -> dict[str, Orbits]:
+        """For each parameter that is a table of orbits, by its name in this module, those orbits."""
+
+    @abstractmethod
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new parameters (section 1 of the method), in place."""
+
+    def forward(self) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias."""
+        return self.dense_weight(), self.dense_bias()
+
+    def extra_repr(self) -> str:
+        """What `print` shows of the space."""
+        return f"constraint={self.constraint.name}"
+
+
+def dense_from_rows(rows: Tensor, shape: KernelShape) -> Tensor:
+    """From rows (g, u, *delta) x columns (o, c) to a convolution weight (o g, c u, *delta), by one permuted copy."""
+    num_out, num_in = shape.out_channels // shape.out_fields, shape.in_channels // shape.in_fields
+    axes = len(shape.kernel_size)
+    split = rows.view(num_out, num_in, *shape.kernel_size, shape.out_fields, shape.in_fields)
+    split = split.permute(axes + 2, 0, axes + 3, 1, *range(2, axes + 2))
+    return split.reshape(shape.out_channels, shape.in_channels, *shape.kernel_size)
