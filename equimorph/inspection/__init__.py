@@ -1,0 +1,6 @@
+"""What a network is: its sites, and how far each is from the symmetries it could have."""
+
+from equimorph.inspection.distances import DistanceTable, distances
+from equimorph.inspection.sites import check_chain, sites
+
+__all__ = ["DistanceTable", "check_chain", "distances", "sites"]
