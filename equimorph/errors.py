@@ -34,4 +34,12 @@ class RunFolderError(EquimorphError, OSError):
 
 
 class DivergedError(EquimorphError, ArithmeticError):
-    """A training whose loss stopped being a finite number."""
+    """A training whose loss stopped being a finite number.
+
+    Attributes:
+        step: The step of the lineage at which it did, counted from 0.
+    """
+
+    def __init__(self, step: int, message: str) -> None:
+        super().__init__(message)
+        self.step = step

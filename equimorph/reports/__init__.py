@@ -1,0 +1,11 @@
+"""The report of a run: one HTML page that says how much symmetry each layer keeps, what it cost, and how it was found.
+
+A run folder holds data only (see `docs/run-folder.md`). This room reads them into `Numbers`, puts the result into
+words, draws figures of the numbers, and makes one page of all that; the page works with no network. Plotly is imported
+only when a page is made.
+"""
+
+from equimorph.reports.numbers import Numbers, read_numbers
+from equimorph.reports.page import write
+
+__all__ = ["Numbers", "read_numbers", "write"]

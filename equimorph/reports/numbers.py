@@ -1,0 +1,242 @@
+"""The numbers of a run, finished or not, computed from its records before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from equimorph.errors import GroupError
+from equimorph.groups import Subgroup, group
+from equimorph.reports.records import Candidate, EpochPoint, Records, Start, read_records
+
+
+@dataclass(frozen=True)
+class Span:
+    """Epochs during which one site of the best lineage had one constraint; `site` counts from 0 at the input."""
+
+    site: int
+    constraint: str
+    first_epoch: float
+    last_epoch: float
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a page tells about a run. Candidates are in the order of events; errors are fractions.
+
+    A run that has no result yet is told as far as it got: its front and its best are those of the last generation
+    that has any.
+
+    Args:
+        name: The folder's own name.
+        records: What its files say.
+    """
+
+    name: str
+    records: Records
+
+    @property
+    def start(self) -> Start:
+        """What was asked for."""
+        return self.records.start
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every candidate, diverged ones too."""
+        return self.records.candidates
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run wrote its result."""
+        return self.records.result is not None
+
+    @cached_property
+    def by_id(self) -> Mapping[int, Candidate]:
+        """Candidates by their number."""
+        return {candidate.id: candidate for candidate in self.candidates}
+
+    @cached_property
+    def trained(self) -> tuple[Candidate, ...]:
+        """The candidates that did not diverge."""
+        return tuple(candidate for candidate in self.candidates if candidate.error is not None)
+
+    @property
+    def first(self) -> Candidate | None:
+        """The network that the run started from."""
+        return self.candidates[0] if self.candidates else None
+
+    @cached_property
+    def last_generation(self) -> int:
+        """The last generation that was selected from; without any selection, the last that has a trained candidate."""
+        if self.records.selections:
+            return self.records.selections[-1].generation
+        return max((candidate.generation for candidate in self.trained), default=0)
+
+    @cached_property
+    def front(self) -> tuple[Candidate, ...]:
+        """The Pareto front of the final generation, fewest parameters first."""
+        if self.records.result is not None:
+            members = [self.by_id[candidate] for candidate in self.records.result.front]
+        elif self.records.selections:
+            members = [self.by_id[candidate] for candidate in self.records.selections[-1].front]
+        else:
+            members = _pareto_front([c for c in self.trained if c.generation == self.last_generation])
+        return tuple(sorted(members, key=lambda member: (member.parameters, member.id)))
+
+    @cached_property
+    def best(self) -> Candidate | None:
+        """The run's best candidate; while there is no result, the front's best by validation error."""
+        if self.records.result is not None:
+            return self.by_id[self.records.result.best]
+        return min((member for member in self.front if member.error is not None), key=_rank, default=None)
+
+    @cached_property
+    def lineage(self) -> tuple[Candidate, ...]:
+        """From the first network to the best one, each the parent of the next."""
+        members: list[Candidate] = []
+        current = self.best
+        while current is not None:
+            members.append(current)
+            current = None if current.parent is None else self.by_id[current.parent]
+        return tuple(reversed(members))
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """The constraint of each site along the best lineage against the epoch, site by site; spans of no length left out."""
+        spans: list[Span] = []
+        for site in range(len(self.start.sites)):
+            of_site: list[Span] = []
+            for member in self.lineage:
+                if member.last_epoch <= member.first_epoch:
+                    continue
+                first = member.first_epoch
+                if of_site and of_site[-1].constraint == member.constraints[site]:
+                    first = of_site.pop().first_epoch
+                of_site.append(Span(site, member.constraints[site], first, member.last_epoch))
+            spans += of_site
+        return tuple(spans)
+
+    @cached_property
+    def changes(self) -> tuple[Candidate, ...]:
+        """The members of the best lineage whose architecture differs from their parent's, the first network among them."""
+        return tuple(
+            member
+            for parent, member in zip((None, *self.lineage), self.lineage, strict=False)
+            if parent is None or parent.constraints != member.constraints
+        )
+
+    @cached_property
+    def curves(self) -> Mapping[int, tuple[EpochPoint, ...]]:
+        """The points of each candidate in order of epochs, led by where its parent stood when it took over."""
+        own: dict[int, list[EpochPoint]] = {}
+        for point in sorted(self.records.points, key=lambda point: point.epoch):
+            own.setdefault(point.candidate, []).append(point)
+        curves = {}
+        for candidate, points in own.items():
+            parent = self.by_id[candidate].parent if candidate in self.by_id else None
+            curves[candidate] = (*(own.get(parent, [])[-1:] if parent is not None else []), *points)
+        return curves
+
+    @cached_property
+    def survivors(self) -> frozenset[int]:
+        """The candidates that were selected: those that went on, and the front and the best at the end."""
+        went_on = {candidate for selection in self.records.selections for candidate in selection.parents}
+        best = [self.best] if self.best is not None else []
+        return frozenset(went_on | {member.id for member in (*self.front, *best)})
+
+    @cached_property
+    def num_architectures(self) -> int:
+        """How many different architectures were tried."""
+        return len({candidate.constraints for candidate in self.candidates})
+
+    @property
+    def samples(self) -> int:
+        """Training samples that the whole run processed."""
+        if self.records.result is not None:
+            return self.records.result.samples
+        return sum(candidate.samples for candidate in self.candidates)
+
+    @property
+    def cost_in_trainings(self) -> float | None:
+        """The run's samples over those of one full training of one network, epochs * training samples."""
+        of_one = self.start.epochs * self.start.num_train
+        return self.samples / of_one if of_one > 0 else None
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """Wall time of the run; while it has not ended, the sum over its candidates."""
+        if self.records.run_seconds is not None:
+            return self.records.run_seconds
+        seconds = [seconds for _, seconds in self.records.candidate_seconds]
+        return sum(seconds) if seconds else None
+
+    @property
+    def test_error(self) -> float | None:
+        """Test error e of the best network; None when it was not measured."""
+        return self.records.result.test_error if self.records.result is not None else None
+
+    @property
+    def test_standard_error(self) -> float | None:
+        """The binomial standard error of the test error, sqrt(e (1 - e) / n), for n test samples."""
+        if self.test_error is None or not self.start.num_test or not 0 <= self.test_error <= 1:
+            return None
+        return math.sqrt(self.test_error * (1 - self.test_error) / self.start.num_test)
+
+    @cached_property
+    def subgroups(self) -> Mapping[str, Subgroup | None]:
+        """Every constraint that the run names, smallest group first; None for a name that the run's group does not have."""
+        used = (constraint for candidate in self.candidates for constraint in candidate.constraints)
+        names = dict.fromkeys((*self.start.subgroups, *used))
+        found = {name: _subgroup(self.start.group, name) for name in names}
+        # The sort is stable, so equally large groups stay in the order in which the run names them.
+        return dict(sorted(found.items(), key=lambda item: item[1].order if item[1] is not None else math.inf))
+
+    @cached_property
+    def kept_by_whole(self) -> str | None:
+        """The subgroup that the best network as a whole is equivariant to: the intersection over its sites.
+
+        Constraints do not grow with depth, so it is the constraint of the last site, unless somebody wrote the
+        sequence by hand. None when there is no best network, or a name has no known group.
+        """
+        if self.best is None:
+            return None
+        subgroups = [self.subgroups[name] for name in self.best.constraints]
+        kept = subgroups[0]
+        for subgroup in subgroups:
+            if kept is None or subgroup is None:
+                return None
+            kept = kept & subgroup
+        return kept.name if kept is not None else None
+
+
+def read_numbers(run_folder: str | Path) -> Numbers:
+    """Read the numbers of a run from its folder: the history, the timing, the configuration and the environment.
+
+    Raises:
+        RunFolderError: It is not a run folder, or one of its files cannot be understood.
+    """
+    folder = Path(run_folder)
+    return Numbers(name=folder.resolve().name, records=read_records(folder))
+
+
+def _rank(candidate: Candidate) -> tuple[float, int, int]:
+    return (candidate.error if candidate.error is not None else math.inf, candidate.parameters, candidate.id)
+
+
+def _pareto_front(candidates: list[Candidate]) -> list[Candidate]:
+    """Those that no other candidate equals or betters in both validation error and parameters; of equals the first."""
+    front: list[Candidate] = []
+    for candidate in sorted(candidates, key=_rank):
+        if not front or candidate.parameters < front[-1].parameters:
+            front.append(candidate)
+    return front
+
+
+def _subgroup(ambient: str, name: str) -> Subgroup | None:
+    try:
+        return group(ambient).subgroup(name)
+    except GroupError:
+        return None

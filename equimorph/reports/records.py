@@ -1,0 +1,329 @@
+"""The lines of a run folder's files, read and checked once, as immutable records."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from equimorph.errors import RunFolderError
+
+
+@dataclass(frozen=True)
+class Start:
+    """What was asked for: the search, its groups, the sites in order of depth, and the sizes of the data's parts."""
+
+    strategy: str
+    group: str
+    subgroups: tuple[str, ...]
+    sites: tuple[str, ...]
+    epochs: float
+    generations: int | None
+    data: str
+    num_train: int
+    num_validation: int | None
+    num_test: int | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network of a run: an architecture that was trained from its parent's weights, from one epoch to another.
+
+    `error` is the validation error, a fraction; null when the training diverged.
+    """
+
+    id: int
+    parent: int | None
+    generation: int
+    move: str
+    constraints: tuple[str, ...]
+    parameters: int
+    first_epoch: float
+    last_epoch: float
+    samples: int
+    diverged: bool
+    diverged_at_step: int | None
+    error: float | None
+
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """Where the training of one candidate stood at one epoch; a value that was no finite number is None."""
+
+    candidate: int
+    epoch: float
+    train_loss: float | None
+    validation_error: float | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which candidates of a generation go on, and which are on its Pareto front."""
+
+    generation: int
+    parents: tuple[int, ...]
+    front: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    best: int
+    front: tuple[int, ...]
+    test_error: float | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything that a run folder says about its run; lists are in the order of events."""
+
+    start: Start
+    candidates: tuple[Candidate, ...]
+    points: tuple[EpochPoint, ...]
+    selections: tuple[Selection, ...]
+    result: Result | None
+    candidate_seconds: tuple[tuple[int, float], ...]
+    run_seconds: float | None
+    config: str
+    environment: tuple[tuple[str, str], ...]
+
+
+def read_records(folder: Path) -> Records:
+    """Read a run folder; of its files only `history.jsonl` must be there.
+
+    A last line that was cut short, as a killed run leaves it, is passed over, and so are events of another kind. Of
+    two lines about the same candidate (or epoch of a candidate, or generation) the later one counts.
+
+    Raises:
+        RunFolderError: There is no such folder, it holds no history, or a line does not have the fields it needs.
+    """
+    if not folder.is_dir():
+        raise RunFolderError(f'report: no folder "{folder}"; give the folder that a search wrote.')
+    history = folder / "history.jsonl"
+    if not history.is_file():
+        raise RunFolderError(f'report: "{folder}" is not a run folder, for it has no history.jsonl; see em.search.')
+    start: Start | None = None
+    result: Result | None = None
+    candidates: dict[int, Candidate] = {}
+    points: dict[tuple[int, float], EpochPoint] = {}
+    selections: dict[int, Selection] = {}
+    for line in _lines(history):
+        match line.text("event"):
+            case "start":
+                start = _start(line)
+            case "candidate" if start is not None:
+                candidate = _candidate(line, num_sites=len(start.sites), known=candidates)
+                candidates[candidate.id] = candidate
+            case "epoch":
+                point = _point(line)
+                points[point.candidate, point.epoch] = point
+            case "selection":
+                selection = _selection(line, known=candidates)
+                selections[selection.generation] = selection
+            case "result":
+                result = _result(line, known=candidates)
+    if start is None:
+        raise RunFolderError(f'report: {history} has no "start" line, which tells the sites and the data.')
+    candidate_seconds, run_seconds = _read_timing(folder / "timing.jsonl")
+    return Records(
+        start=start,
+        candidates=tuple(candidates.values()),
+        points=tuple(points.values()),
+        selections=tuple(selections.values()),
+        result=result,
+        candidate_seconds=candidate_seconds,
+        run_seconds=run_seconds,
+        config=_read_text(folder / "config.yaml"),
+        environment=_read_environment(folder / "environment.json"),
+    )
+
+
+class _Fields:
+    """The fields of one JSON object, each taken with its type checked; `where` is told when one does not fit."""
+
+    def __init__(self, values: dict[str, Any], where: str) -> None:
+        self.values = values
+        self.where = where
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        return value if isinstance(value, str) else self._refuse(key, "a text")
+
+    def whole(self, key: str) -> int:
+        value = self.values.get(key)
+        return value if _is_whole(value) else self._refuse(key, "a whole number")
+
+    def whole_or_none(self, key: str) -> int | None:
+        return None if self.values.get(key) is None else self.whole(key)
+
+    def real(self, key: str) -> float:
+        value = self.real_or_none(key)
+        return value if value is not None else self._refuse(key, "a number")
+
+    def real_or_none(self, key: str) -> float | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return self._refuse(key, "a number or null")
+        return float(value) if math.isfinite(value) else None
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values = self.values.get(key)
+        fits = isinstance(values, list) and all(isinstance(value, str) for value in values)
+        return tuple(values) if fits else self._refuse(key, "a list of texts")  # type: ignore[arg-type]
+
+    def wholes(self, key: str) -> tuple[int, ...]:
+        values = self.values.get(key)
+        fits = isinstance(values, list) and all(_is_whole(value) for value in values)
+        return tuple(values) if fits else self._refuse(key, "a list of whole numbers")  # type: ignore[arg-type]
+
+    def inner(self, key: str) -> _Fields:
+        value = self.values.get(key)
+        fits = isinstance(value, dict)
+        return _Fields(value, f'{self.where}, "{key}"') if fits else self._refuse(key, "an object")  # type: ignore[arg-type]
+
+    def refuse(self, reason: str) -> RunFolderError:
+        return RunFolderError(f"report: {self.where}: {reason}.")
+
+    def _refuse(self, key: str, needed: str) -> Any:
+        came = json.dumps(self.values[key])[:80] if key in self.values else "nothing"
+        raise self.refuse(f'"{key}" must be {needed}, got {came}')
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _start(line: _Fields) -> Start:
+    data = line.inner("data")
+    if not line.texts("sites"):
+        raise line.refuse('"sites" is empty; a search needs at least one')
+    return Start(
+        strategy=line.text("strategy"),
+        group=line.text("group"),
+        subgroups=line.texts("subgroups"),
+        sites=line.texts("sites"),
+        epochs=line.real("epochs"),
+        generations=line.whole_or_none("generations"),
+        data=data.text("name"),
+        num_train=data.whole("train"),
+        num_validation=data.whole_or_none("validation"),
+        num_test=data.whole_or_none("test"),
+    )
+
+
+def _candidate(line: _Fields, *, num_sites: int, known: dict[int, Candidate]) -> Candidate:
+    constraints = line.texts("constraints")
+    if len(constraints) != num_sites:
+        raise line.refuse(f'"constraints" names {len(constraints)} subgroups for {num_sites} sites')
+    identifier, parent = line.whole("candidate"), line.whole_or_none("parent")
+    diverged = line.text("status") == "diverged"
+    if parent is not None and (parent not in known or parent >= identifier):
+        raise line.refuse(f"candidate {identifier} comes from candidate {parent}, which is not an earlier one")
+    return Candidate(
+        id=identifier,
+        parent=parent,
+        generation=line.whole("generation"),
+        move=line.text("move"),
+        constraints=constraints,
+        parameters=line.whole("parameters"),
+        first_epoch=line.real("first_epoch"),
+        last_epoch=line.real("last_epoch"),
+        samples=line.whole("samples"),
+        diverged=diverged,
+        diverged_at_step=line.whole_or_none("diverged_at_step"),
+        error=None if diverged else line.real_or_none("validation_error"),
+    )
+
+
+def _point(line: _Fields) -> EpochPoint:
+    return EpochPoint(
+        candidate=line.whole("candidate"),
+        epoch=line.real("epoch"),
+        train_loss=line.real_or_none("train_loss"),
+        validation_error=line.real_or_none("validation_error"),
+    )
+
+
+def _selection(line: _Fields, *, known: dict[int, Candidate]) -> Selection:
+    parents, front = line.wholes("parents"), line.wholes("front")
+    _check_known(line, (*parents, *front), known)
+    return Selection(generation=line.whole("generation"), parents=parents, front=front)
+
+
+def _result(line: _Fields, *, known: dict[int, Candidate]) -> Result:
+    best, front = line.whole("best"), line.wholes("front")
+    _check_known(line, (best, *front), known)
+    return Result(best=best, front=front, test_error=line.real_or_none("test_error"), samples=line.whole("samples"))
+
+
+def _check_known(line: _Fields, candidates: tuple[int, ...], known: dict[int, Candidate]) -> None:
+    for candidate in candidates:
+        if candidate not in known:
+            raise line.refuse(f"candidate {candidate} has no line of its own before this one")
+
+
+def _lines(path: Path) -> Iterator[_Fields]:
+    texts = _read_text(path).split("\n")
+    last = max((number for number, text in enumerate(texts) if text.strip()), default=0)
+    for number, text in enumerate(texts):
+        where = f"{path}, line {number + 1}"
+        if not text.strip():
+            continue
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            if number == last:
+                return
+            raise RunFolderError(f"report: {where}: not JSON ({error.msg}).") from error
+        if not isinstance(values, dict):
+            raise RunFolderError(f"report: {where}: needed a JSON object, got {text[:80]}.")
+        yield _Fields(values, where)
+
+
+def _read_timing(path: Path) -> tuple[tuple[tuple[int, float], ...], float | None]:
+    candidates: dict[int, float] = {}
+    run: float | None = None
+    for line in _lines(path):
+        match line.text("event"):
+            case "candidate":
+                candidates[line.whole("candidate")] = line.real("wall_seconds")
+            case "run":
+                run = line.real("wall_seconds")
+    return tuple(candidates.items()), run
+
+
+def _read_environment(path: Path) -> tuple[tuple[str, str], ...]:
+    text = _read_text(path)
+    if not text.strip():
+        return ()
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunFolderError(f"report: {path}: not JSON ({error.msg}).") from error
+    return tuple(_flattened(values, ""))
+
+
+def _flattened(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flattened(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        yield key, " ".join(str(inner) for inner in value)
+    else:
+        yield key, str(value)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"report: {path} cannot be read: {error}.") from error

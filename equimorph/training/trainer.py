@@ -1,0 +1,251 @@
+"""Training a network for a stretch of its lineage, and measuring it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from equimorph.data import ImageData, Split
+from equimorph.errors import ConfigurationError, DivergedError
+from equimorph.morphisms import parameter_groups
+from equimorph.morphisms.reinitialize import seeded
+from equimorph.training.settings import TrainingSettings, derived_generator, derived_seed
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From outputs and targets to the mean loss over the batch."""
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""From outputs and targets to the mean over the batch of what is to be small, an error."""
+
+_PERMUTATIONS, _CANDIDATES = 1, 2  # branches of the run's seed
+_CHECK_EVERY = 25  # steps between looks at the loss, each of which waits for the device
+
+
+def error_rate(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The share of samples whose largest output is not the target's."""
+    return (outputs.argmax(1) != targets).float().mean()
+
+
+@dataclass
+class TrainingState:
+    """A network at a point of its lineage: all that training on from there needs.
+
+    Attributes:
+        network: The network.
+        optimizer: On its parameters.
+        step: Steps of the lineage done so far.
+    """
+
+    network: nn.Module
+    optimizer: Optimizer
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over a split.
+
+    Attributes:
+        loss: The mean loss.
+        error: The mean of the metric.
+    """
+
+    loss: float
+    error: float
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """Where a training stands at the end of an epoch, or of its stretch.
+
+    Attributes:
+        epoch: Position in the lineage.
+        learning_rate: Of the dense kernel at the last step.
+        train_loss: Mean over the steps since the last report.
+        validation: Loss and error on the validation split.
+    """
+
+    epoch: float
+    learning_rate: float
+    train_loss: float
+    validation: Evaluation
+
+
+class Trainer:
+    """Trains and measures networks on one data set with one set of settings, on one device.
+
+    Args:
+        data: The data set, which is moved to the device as a whole.
+        settings: How to train.
+        loss: Cross-entropy when left out.
+        metric: The error rate when left out.
+    Raises:
+        ConfigurationError: The device is not there.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        settings: TrainingSettings,
+        *,
+        loss: Loss = F.cross_entropy,
+        metric: Metric = error_rate,
+    ) -> None:
+        self.data, self.settings, self.loss, self.metric = data, settings, loss, metric
+        self.fabric = _fabric(settings)
+        self.dtype = torch.float64 if settings.precision == "64" else torch.float32
+        self._splits = {name: self._on_device(getattr(data, name)) for name in ("train", "validation", "test")}
+        self.batch_size = min(settings.batch_size, len(data.train))
+        self.steps_per_epoch = len(data.train) // self.batch_size
+        self.total_steps = max(1, round(settings.epochs * self.steps_per_epoch))
+        self._permutation: tuple[int, Tensor] | None = None
+
+    def start(self, network: nn.Module) -> TrainingState:
+        """A fresh optimizer for a network, at the beginning of its lineage. The network is moved to the device."""
+        settings = self.settings
+        network.to(device=self.fabric.device, dtype=self.dtype)
+        groups = parameter_groups(
+            network, lr=settings.learning_rate, weight_decay=settings.weight_decay, optimizer=settings.optimizer_class
+        )
+        for group in groups:
+            group["initial_lr"] = group["lr"]
+        options: dict[str, Any] = {"momentum": settings.momentum} if settings.optimizer == "sgd" else {}
+        return TrainingState(network, settings.optimizer_class(groups, **options))  # type: ignore[arg-type]
+
+    def advance(
+        self,
+        state: TrainingState,
+        until_step: int,
+        *,
+        candidate: int = 0,
+        on_report: Callable[[EpochReport], None] | None = None,
+        on_steps: Callable[[int], None] | None = None,
+    ) -> Evaluation:
+        """Train on, in place, up to a step of the lineage.
+
+        Args:
+            state: Where to begin; its network, optimizer and step are changed.
+            until_step: The step to end at.
+            candidate: What the network draws at random (dropout) is seeded from the run's seed and this number.
+            on_report: Told at the end of each epoch of the lineage, and at the end.
+            on_steps: Told how many steps were done since it was last told.
+        Returns:
+            Loss and error on the validation split at the end.
+        Raises:
+            DivergedError: The loss is no longer a finite number; its `step` says since when.
+        """
+        network, optimizer = self.fabric.setup(state.network, state.optimizer)
+        watch = _LossWatch(self.fabric.device)
+        report: EpochReport | None = None
+        with seeded(derived_seed(self.settings.seed, _CANDIDATES, candidate, state.step)):
+            told = state.step
+            while state.step < until_step:
+                factor = self._set_rate(state)
+                network.train()
+                x, y = self._batch(state.step)
+                loss = self.loss(network(x), y)
+                optimizer.zero_grad()
+                self.fabric.backward(loss)
+                optimizer.step()
+                watch.see(loss, state.step)
+                state.step += 1
+                at_report = state.step == until_step or state.step % self.steps_per_epoch == 0
+                if at_report or state.step % _CHECK_EVERY == 0:
+                    watch.raise_if_diverged()
+                    if on_steps is not None:
+                        on_steps(state.step - told)
+                        told = state.step
+                if at_report:
+                    validation = self._evaluate(network, self._splits["validation"])
+                    if not math.isfinite(validation.loss):
+                        raise _diverged(state.step - 1)
+                    epoch = state.step / self.steps_per_epoch
+                    rate = self.settings.learning_rate * factor
+                    report = EpochReport(epoch, rate, watch.mean_since_last(), validation)
+                    if on_report is not None:
+                        on_report(report)
+        for parameter in state.network.parameters():
+            parameter.grad = None  # not kept with the candidates
+        return self.evaluate(state.network, "validation") if report is None else report.validation
+
+    def evaluate(self, network: nn.Module, split: str) -> Evaluation:
+        """Loss and error on the "validation" or the "test" split, in evaluation mode."""
+        return self._evaluate(self.fabric.setup_module(network), self._splits[split])
+
+    @torch.no_grad()
+    def _evaluate(self, network: nn.Module, split: Split) -> Evaluation:
+        network.eval()
+        totals = torch.zeros(2, dtype=torch.float64)
+        for x, y in zip(split.x.split(512), split.y.split(512), strict=True):
+            outputs = network(self.data.standardize(x, self.dtype))
+            totals += len(y) * torch.stack([self.loss(outputs, y), self.metric(outputs, y)]).double().cpu()
+        loss, error = (totals / len(split)).tolist()
+        return Evaluation(loss, error)
+
+    def _on_device(self, split: Split) -> Split:
+        return Split(split.x.to(self.fabric.device), split.y.to(self.fabric.device))
+
+    def _set_rate(self, state: TrainingState) -> float:
+        factor = self.settings.rate_factor(state.step, self.total_steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        return factor
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch at a step of any lineage: all candidates of a run see the same ones."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self._permutation is None or self._permutation[0] != epoch:
+            generator = derived_generator(self.settings.seed, _PERMUTATIONS, epoch)
+            order = torch.randperm(len(self.data.train), generator=generator)
+            self._permutation = epoch, order.to(self.fabric.device)
+        chosen = self._permutation[1][position * self.batch_size : (position + 1) * self.batch_size]
+        train = self._splits["train"]
+        return self.data.standardize(train.x[chosen], self.dtype), train.y[chosen]
+
+
+class _LossWatch:
+    """Keeps the sum of losses, and the first step at which one was not finite, on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sum = torch.zeros((), dtype=torch.float64, device=device)
+        self._count = 0
+        self._bad_step = torch.full((), -1, device=device)
+
+    def see(self, loss: Tensor, step: int) -> None:
+        loss = loss.detach()
+        self._sum += loss
+        self._count += 1
+        bad = (self._bad_step < 0) & ~torch.isfinite(loss)
+        self._bad_step = torch.where(bad, step, self._bad_step)
+
+    def raise_if_diverged(self) -> None:
+        bad_step = int(self._bad_step)
+        if bad_step >= 0:
+            raise _diverged(bad_step)
+
+    def mean_since_last(self) -> float:
+        mean = float(self._sum) / self._count
+        self._sum.zero_()
+        self._count = 0
+        return mean
+
+
+def _diverged(step: int) -> DivergedError:
+    return DivergedError(step, f"training: the loss is not a finite number since step {step + 1}; try a smaller --lr.")
+
+
+def _fabric(settings: TrainingSettings) -> Fabric:
+    kind, _, number = settings.device.partition(":")
+    precision = {"32": "32-true", "64": "64-true"}.get(settings.precision, settings.precision)
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(f'training: there is no device "{settings.device}" here; try "cpu" or "auto".')
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigurationError('training: there is no device "mps" here; try "cpu" or "auto".')
+    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)  # type: ignore[arg-type]
