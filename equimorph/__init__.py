@@ -1,10 +1,11 @@
 """equimorph finds how much symmetry each layer of a neural network should have, while the network trains."""
 
-from equimorph import layers, models, testing
+from equimorph import data, layers, models, search, testing, training
 from equimorph.errors import EquimorphError
 from equimorph.groups import group, search_groups
 from equimorph.inspection import distances, sites
 from equimorph.morphisms import carry_optimizer, constrain, parameter_groups, plain, reinitialize, relax
+from equimorph.search import load
 
 __version__ = "0.1.0"
 
@@ -12,15 +13,19 @@ __all__ = [
     "EquimorphError",
     "carry_optimizer",
     "constrain",
+    "data",
     "distances",
     "group",
     "layers",
+    "load",
     "models",
     "parameter_groups",
     "plain",
     "reinitialize",
     "relax",
+    "search",
     "search_groups",
     "sites",
     "testing",
+    "training",
 ]

@@ -1,0 +1,163 @@
+"""The contract of a strategy, and what all of them do alike: record, choose the best, test it once."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from equimorph.data import ImageData
+from equimorph.errors import ConfigurationError, SiteError
+from equimorph.groups import Group
+from equimorph.inspection import check_chain, sites
+from equimorph.search.candidate import Candidate, Member
+from equimorph.search.observer import Observer
+from equimorph.search.run_folder import RunFolder
+from equimorph.search.selection import pareto_front
+from equimorph.search.session import Session
+from equimorph.training import Loss, Metric, Trainer, TrainingSettings, error_rate
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search found.
+
+    Attributes:
+        best: The network of least validation error, with its weights.
+        candidate: Its record.
+        front: The Pareto front of the final candidates, smallest validation error first.
+        test_error: Of the best network; the test set was used for this alone.
+        history: All lines of the history.
+        out: The run folder, or None.
+    """
+
+    best: nn.Module
+    candidate: Candidate
+    front: tuple[Candidate, ...]
+    test_error: float
+    history: tuple[dict[str, Any], ...]
+    out: Path | None
+
+
+class Strategy(ABC):
+    """A way to arrive at a trained network. What a strategy provides is `name`, `plan` and `search`."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name by which the command knows it."""
+
+    @abstractmethod
+    def plan(self, network: nn.Module, trainer: Trainer) -> dict[str, Any]:
+        """Check the settings against the network and the length of the lineage, before anything is written.
+
+        Returns:
+            What the first line of the history says about the strategy.
+        Raises:
+            ConfigurationError: They do not fit.
+        """
+
+    @abstractmethod
+    def search(self, session: Session) -> list[Member]:
+        """Train candidates; return those at the end of their lineage, among which the best is chosen."""
+
+    def run(
+        self,
+        network: nn.Module,
+        data: ImageData,
+        *,
+        training: TrainingSettings | None = None,
+        loss: Loss = F.cross_entropy,
+        metric: Metric = error_rate,
+        out: str | Path | None = None,
+        config: Mapping[str, Any] | None = None,
+        observer: Observer | None = None,
+    ) -> Result:
+        """Search.
+
+        Args:
+            network: A network with sites; it is left as it was.
+            data: The data set.
+            training: How to train; the defaults when left out.
+            loss: From outputs and targets to the mean loss.
+            metric: From outputs and targets to the mean error, by which candidates are chosen.
+            out: The run folder to make; nothing is written when left out.
+            config: What to write into its config.yaml; the settings of strategy and training when left out.
+            observer: Is told about progress.
+        Returns:
+            The best network, the front, the test error.
+        Raises:
+            SiteError: The network has no sites.
+            ConfigurationError: Settings that do not fit, or constraints that grow with depth.
+            RunFolderError: `out` exists.
+            DivergedError: The first network, or a whole generation, diverged.
+        """
+        began = time.perf_counter()
+        training = training or TrainingSettings()
+        constraints = sites(network)
+        if not constraints:
+            raise SiteError(f"search: {type(network).__name__} has no sites, that is no layers with a weight space.")
+        check_chain(constraints)
+        if out is not None:
+            RunFolder.check_absent(out)
+        trainer = Trainer(data, training, loss=loss, metric=metric)
+        plan = self.plan(network, trainer)
+        folder = None
+        if out is not None:
+            settings = {"strategy": {"name": self.name, **_public(self)}, "training": asdict(training)}
+            folder = RunFolder.create(out, config=settings if config is None else config, device=trainer.fabric.device)
+        session = Session(network, trainer, folder, observer or Observer())
+        ambient = ambient_group(network)
+        session.write(
+            {
+                "event": "start",
+                "strategy": self.name,
+                "group": ambient.name,
+                "sites": list(constraints),
+                "epochs": trainer.total_steps / trainer.steps_per_epoch,
+                "data": data.description(),
+                **plan,
+            }
+        )
+        members = self.search(session)
+        front = pareto_front(members)
+        best = front[0]
+        test = trainer.evaluate(best.state.network, "test")
+        numbers = {"best": best.candidate.number, "front": [member.candidate.number for member in front]}
+        totals = {"test_error": test.error, "test_loss": test.loss, "samples": session.samples}
+        network = best.state.network.cpu().eval()
+        if folder is not None:
+            folder.write_best(network, best.candidate, data)
+            folder.append_timing({"event": "run", "wall_seconds": time.perf_counter() - began})
+        session.write({"event": "result", **numbers, **totals})
+        return Result(
+            best=network,
+            candidate=best.candidate,
+            front=tuple(member.candidate for member in front),
+            test_error=test.error,
+            history=tuple(session.history),
+            out=None if folder is None else folder.path,
+        )
+
+
+def ambient_group(network: nn.Module) -> Group:
+    """G, the group of the network's regular features.
+
+    Raises:
+        ConfigurationError: The sites have features of different groups.
+    """
+    groups = {constraint.group for constraint in sites(network).values()}
+    if len(groups) != 1:
+        names = ", ".join(sorted(group.name for group in groups))
+        raise ConfigurationError(f"search: the network's sites have features of different groups: {names}.")
+    return groups.pop()
+
+
+def _public(strategy: Strategy) -> dict[str, Any]:
+    return {key: value for key, value in vars(strategy).items() if not key.startswith("_")}

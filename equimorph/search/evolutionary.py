@@ -1,0 +1,168 @@
+"""EquiNAS_E, the evolutionary search: start with all symmetry, give some of it up where that pays."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+import torch
+from torch import nn
+
+from equimorph.errors import ConfigurationError
+from equimorph.groups import Group, Subgroup, search_groups
+from equimorph.inspection import sites
+from equimorph.morphisms import relax
+from equimorph.search._base import Strategy, ambient_group
+from equimorph.search.candidate import Member
+from equimorph.search.moves import Chain, MoveSet, relaxations
+from equimorph.search.selection import select
+from equimorph.search.session import Session, Task
+from equimorph.training import Trainer
+from equimorph.training.settings import derived_generator
+
+_SAMPLING = 3  # branch of the run's seed
+
+
+class Evolutionary(Strategy):
+    """Train, relax, select, and go on from the parents' weights and optimizer state.
+
+        start: one network, every site as given (constrained to G); train it for `initial_epochs`
+        repeat `generations` times:
+            children = for each parent: the parent itself, and its relaxations; no architecture twice
+            train each child for an equal share of the epochs that are left
+            parents = the Pareto front of (validation error, parameters), filled up to `population`
+        return the front of the last generation and its best member by validation error
+
+    Args:
+        groups: [G], the subgroups that sites may have, by name or object; `em.search_groups` when left out. G itself
+            is always one of them.
+        generations: Rounds of relaxing and selecting.
+        population: How many candidates at least go on from one generation to the next.
+        moves: "tails" for relaxations of one site and of all sites from one on, "paper" for those of one site alone.
+        initial_epochs: What the first network trains for before it is relaxed; a third of the lineage when left out.
+        children: Train at most this many candidates a generation. The parents themselves come first, the others are
+            drawn at random. No limit when left out.
+    Raises:
+        ConfigurationError: A value outside its range.
+    Example:
+        >>> import equimorph as em
+        >>> data = em.data.load("digits")
+        >>> network = em.models.PaperNetwork(
+        ...     group="D4", image_size=12, in_channels=1, num_classes=10, fields=1, depth=2, kernel_size=3
+        ... )
+        >>> settings = em.training.TrainingSettings(epochs=2, batch_size=250)
+        >>> search = Evolutionary(groups=["C4", "D4"], generations=1)
+        >>> result = search.run(network, data, training=settings)
+        >>> len(result.history) > 4, result.candidate.last_epoch
+        (True, 2.0)
+    Source: Maile, Wilson and Forré (2023), section 4.1. Where their search trains every generation for the same time,
+        ours fixes the length of the lineage, so that it is compared with other methods at equal training.
+    """
+
+    def __init__(
+        self,
+        *,
+        groups: Sequence[str | Subgroup] | None = None,
+        generations: int = 5,
+        population: int = 5,
+        moves: MoveSet = "tails",
+        initial_epochs: float | None = None,
+        children: int | None = None,
+    ) -> None:
+        for what, number in (("generations", generations), ("population", population), ("children", children)):
+            if number is not None and number < 1:
+                raise ConfigurationError(f"evolutionary search: {what} is {number}; it must be at least one.")
+        if moves not in get_args(MoveSet):
+            raise ConfigurationError(f'evolutionary search: moves is "{moves}"; it is one of paper, tails.')
+        if initial_epochs is not None and not initial_epochs > 0:
+            raise ConfigurationError(f"evolutionary search: initial_epochs is {initial_epochs}; it must be positive.")
+        self.groups = None if groups is None else [str(subgroup) for subgroup in groups]
+        self.generations, self.population, self.moves = generations, population, moves
+        self.initial_epochs, self.children = initial_epochs, children
+
+    @property
+    def name(self) -> str:
+        """`evolutionary`."""
+        return "evolutionary"
+
+    def plan(self, network: nn.Module, trainer: Trainer) -> dict[str, Any]:
+        """Check that every constraint of the network is in [G], and that each generation has a step to train."""
+        ambient = ambient_group(network)
+        members = self._members(ambient)
+        for site, constraint in sites(network).items():
+            if constraint not in members:
+                names = ", ".join(H.name for H in members)
+                raise ConfigurationError(
+                    f'evolutionary search: "{site}" starts at {constraint.name}, which is not among the subgroups '
+                    f"{names}; add it, or start from a network with all sites at {ambient.name}."
+                )
+        ends = self._ends(trainer)
+        if any(later <= earlier for earlier, later in itertools.pairwise(ends)):
+            raise ConfigurationError(
+                f"evolutionary search: {trainer.total_steps} training steps in all leave no step for each of "
+                f"{self.generations} generations after {ends[0]} for the first network; give more epochs, fewer "
+                "generations or fewer initial_epochs."
+            )
+        return {"subgroups": [H.name for H in members], "generations": self.generations}
+
+    def search(self, session: Session) -> list[Member]:
+        """Run the generations."""
+        trainer = session.trainer
+        members = self._members(ambient_group(session.network))
+        ends = self._ends(trainer)
+        names = list(sites(session.network))
+        session.observer.planned(ends[0])
+        start = relax(session.network, sites(session.network))
+        parents = [session.train_first(start, ends[0], move="start")]
+        session.record_selection(0, self.generations, parents, parents)
+        generator = derived_generator(trainer.settings.seed, _SAMPLING)
+        trained = parents
+        steps_done = ends[0]
+        for generation, (begin, end) in enumerate(itertools.pairwise(ends), start=1):
+            children = list(self._children(parents, members))
+            chosen = self._sampled(children, len(parents), generator)
+            # As many candidates in each generation to come as in this one is the best guess there is.
+            session.observer.planned(steps_done + len(chosen) * (ends[-1] - begin))
+            steps_done += len(chosen) * (end - begin)
+            trained = session.train_all(
+                Task(parent, dict(zip(names, chain, strict=True)), words, generation, end)
+                for parent, chain, words in chosen
+            )
+            parents = select(trained, self.population)
+            session.record_selection(generation, self.generations, parents, trained)
+        session.observer.planned(steps_done)
+        return trained
+
+    def _members(self, ambient: Group) -> tuple[Subgroup, ...]:
+        if self.groups is None:
+            return search_groups(ambient)
+        return tuple(H for H in ambient.subgroups() if H in {ambient.whole, *map(ambient.subgroup, self.groups)})
+
+    def _ends(self, trainer: Trainer) -> list[int]:
+        """The steps of the lineage at which the first network and each generation end."""
+        total = trainer.total_steps
+        initial = round(total / 3 if self.initial_epochs is None else self.initial_epochs * trainer.steps_per_epoch)
+        first = max(1, initial)
+        return [first, *(first + round(g * (total - first) / self.generations) for g in range(1, self.generations + 1))]
+
+    def _children(self, parents: list[Member], members: Sequence[Subgroup]) -> Iterator[tuple[Member, Chain, str]]:
+        """The parents themselves, then their relaxations; each architecture once, from the best parent that has it."""
+        chains = [tuple(sites(parent.state.network).values()) for parent in parents]
+        seen: set[Chain] = set()
+        continued = [{chain: "continue"} for chain in chains]
+        relaxed = [relaxations(chain, members, self.moves) for chain in chains]
+        for parent, moves in [*zip(parents, continued, strict=True), *zip(parents, relaxed, strict=True)]:
+            for chain, words in moves.items():
+                if chain not in seen:
+                    seen.add(chain)
+                    yield parent, chain, words
+
+    def _sampled(
+        self, children: list[tuple[Member, Chain, str]], num_parents: int, generator: torch.Generator
+    ) -> list[tuple[Member, Chain, str]]:
+        if self.children is None or len(children) <= self.children:
+            return children
+        parents, others = children[:num_parents], children[num_parents:]
+        order = torch.randperm(len(others), generator=generator)[: max(0, self.children - num_parents)]
+        return parents + [others[index] for index in sorted(order.tolist())]

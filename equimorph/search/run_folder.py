@@ -1,0 +1,178 @@
+"""The folder of a run: settings, history, weights. Its format is described in docs/run-folder.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from equimorph.data import ImageData
+from equimorph.errors import MorphismError, RunFolderError
+from equimorph.inspection import sites
+from equimorph.models import PaperNetwork
+from equimorph.morphisms import plain, plain_source, relax
+from equimorph.search.candidate import Candidate
+
+_PACKAGES = ("equimorph", "torch", "numpy", "lightning-fabric", "safetensors")
+
+
+class RunFolder:
+    """Writes a run folder, line by line as the run goes on.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def check_absent(path: str | Path) -> None:
+        """Raise RunFolderError when there is something at that path already; nothing in it is touched."""
+        if Path(path).exists() or Path(path).is_symlink():
+            raise RunFolderError(f"search: {path} exists already; name another folder with --out, or remove it.")
+
+    @classmethod
+    def create(cls, path: str | Path, *, config: Mapping[str, Any], device: torch.device) -> RunFolder:
+        """Make the folder, with config.yaml and environment.json in it.
+
+        Raises:
+            RunFolderError: It exists, or cannot be made.
+        """
+        import yaml
+
+        cls.check_absent(path)
+        folder = cls(Path(path))
+        try:
+            (folder.path / "candidates").mkdir(parents=True)
+        except OSError as error:
+            raise RunFolderError(f"search: {path} cannot be made: {error.strerror}.") from None
+        (folder.path / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+        folder._write_json("environment.json", _environment(device))
+        return folder
+
+    def append_history(self, line: Mapping[str, Any]) -> None:
+        """Add a line to history.jsonl."""
+        self._append("history.jsonl", line)
+
+    def append_timing(self, line: Mapping[str, Any]) -> None:
+        """Add a line to timing.jsonl."""
+        self._append("timing.jsonl", line)
+
+    def keep_weights(self, networks: Mapping[int, nn.Module]) -> None:
+        """Save the weights of these candidates, and remove those of all others."""
+        wanted = {_weights_name(number): network for number, network in networks.items()}
+        folder = self.path / "candidates"
+        for name, network in wanted.items():
+            if not (folder / name).exists():
+                _save(network, folder / name)
+        for path in folder.glob("*.safetensors"):
+            if path.name not in wanted:
+                path.unlink()
+
+    def write_best(self, network: nn.Module, candidate: Candidate, data: ImageData) -> None:
+        """Write best/: weights for torch alone, how to build the network, labels and preprocessing."""
+        best = self.path / "best"
+        best.mkdir()
+        model = "PaperNetwork" if type(network) is PaperNetwork else None
+        architecture = {
+            "candidate": candidate.number,
+            "constraints": {name: subgroup.name for name, subgroup in sites(network).items()},
+            "model": model,
+            "arguments": network.arguments if isinstance(network, PaperNetwork) else None,
+        }
+        self._write_json("best/architecture.json", architecture)
+        self._write_json("best/labels.json", list(data.classes))
+        self._write_json("best/preprocessing.json", data.preprocessing())
+        parameter = next(network.parameters())
+        example = data.standardize(data.train.x[:1], parameter.dtype).to(parameter.device)
+        ordinary = plain(network, example)
+        _save(ordinary, best / "weights.safetensors")
+        try:
+            source = plain_source(ordinary)
+        except MorphismError:
+            return  # the user's own containers: the code that builds them is theirs
+        (best / "network.py").write_text(source)
+
+    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        with (self.path / name).open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def _write_json(self, name: str, content: Any) -> None:
+        (self.path / name).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
+    """The best network of a run folder, with its weights, in evaluation mode.
+
+    Args:
+        run: The folder.
+        network: The network that the search was started with, where it is not one of `em.models`.
+    Returns:
+        A new network.
+    Raises:
+        RunFolderError: Not the folder of a finished run, a file in it is damaged, or `network` is needed.
+    """
+    folder = Path(run)
+    try:
+        architecture = json.loads((folder / "best" / "architecture.json").read_text())
+        constraints, number = architecture["constraints"], architecture["candidate"]
+        weights = safetensors.torch.load_file(folder / "candidates" / _weights_name(number))
+    except FileNotFoundError as error:
+        raise RunFolderError(f"load: {run} is not the folder of a finished run: no {error.filename}.") from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunFolderError(f"load: {run} is damaged: {error}.") from None
+    if network is not None:
+        found = relax(network, constraints)
+    elif architecture.get("model") == "PaperNetwork":
+        found = PaperNetwork.from_arguments(architecture["arguments"], list(constraints.values()))
+    else:
+        raise RunFolderError(f"load: {run} holds a network of your own; pass the one the search began with, network=.")
+    found.to(next(iter(weights.values())).dtype)
+    try:
+        found.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunFolderError(f"load: the weights in {run} do not fit the network: {error}.") from None
+    return found.eval()
+
+
+def _weights_name(number: int) -> str:
+    return f"{number:04d}.safetensors"
+
+
+def _save(network: nn.Module, path: Path) -> None:
+    """Write to a temporary name first, so that a file of the final name is whole."""
+    temporary = path.with_suffix(".partial")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(state, temporary)
+    temporary.replace(path)
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "packages": versions,
+        "system": platform.platform(),
+        "device": str(device),
+        "device_name": name,
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,198 @@
+"""What a strategy works with: it trains candidates, puts them on record, and keeps weights in the run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from equimorph.errors import DivergedError
+from equimorph.groups import Subgroup
+from equimorph.inspection import sites
+from equimorph.morphisms import carry_optimizer, relax
+from equimorph.search.candidate import Candidate, Member
+from equimorph.search.observer import Observer
+from equimorph.search.run_folder import RunFolder
+from equimorph.search.selection import pareto_front
+from equimorph.training import EpochReport, Trainer, TrainingState
+
+
+@dataclass(frozen=True)
+class Task:
+    """A candidate to be trained: how it comes out of its parent, and how far it goes.
+
+    Attributes:
+        parent: The member that it begins as.
+        constraints: The subgroup of each site, contained in the parent's.
+        move: The change in words.
+        generation: The generation that it belongs to.
+        until_step: The step of the lineage at which its training ends.
+    """
+
+    parent: Member
+    constraints: Mapping[str, Subgroup]
+    move: str
+    generation: int
+    until_step: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training a task gave: a record, its epochs, and the trained state unless it diverged."""
+
+    candidate: Candidate
+    reports: tuple[EpochReport, ...]
+    state: TrainingState | None
+    wall_seconds: float
+
+
+class Session:
+    """One run of one strategy.
+
+    Args:
+        network: The network as the user gave it.
+        trainer: Trains and measures.
+        folder: The run folder, or None to keep nothing on disk.
+        observer: Is told about progress.
+    Attributes:
+        history: All lines so far.
+        samples: Training samples processed so far.
+    """
+
+    def __init__(self, network: nn.Module, trainer: Trainer, folder: RunFolder | None, observer: Observer) -> None:
+        self.network, self.trainer, self.folder, self.observer = network, trainer, folder, observer
+        self.history: list[dict[str, Any]] = []
+        self.samples = 0
+        self._next_number = 0
+
+    def train_first(self, network: nn.Module, until_step: int, *, move: str) -> Member:
+        """Train a network from the beginning of its lineage.
+
+        Raises:
+            DivergedError: There is nothing to go on with.
+        """
+        state = self.trainer.start(network)
+        outcome = train(self.trainer, self._number(), None, state, move, 0, until_step, self.observer)
+        self._record(outcome)
+        if outcome.state is None:
+            step = outcome.candidate.diverged_at_step or 0
+            raise DivergedError(
+                step,
+                f"search: the loss of the first network is not a finite number at step {step + 1} of the training; "
+                f"try a smaller learning rate than {self.trainer.settings.learning_rate:g} (--lr), or another optimizer.",
+            )
+        return Member(outcome.candidate, outcome.state)
+
+    def train_all(self, tasks: Iterable[Task]) -> list[Member]:
+        """Train candidates, each independent of the others, and return those that did not diverge.
+
+        Raises:
+            DivergedError: All of them did.
+        """
+        members, steps = [], []
+        for task in tasks:
+            outcome = train_task(self.trainer, self._number(), task, self.observer)
+            self._record(outcome)
+            if outcome.state is not None:
+                members.append(Member(outcome.candidate, outcome.state))
+            else:
+                steps.append(outcome.candidate.diverged_at_step or 0)
+        if not members:
+            raise DivergedError(
+                min(steps),
+                f"search: every candidate of a generation diverged, the first at step {min(steps) + 1} of the "
+                "training; try a smaller learning rate (--lr).",
+            )
+        return members
+
+    def record_selection(self, generation: int, generations: int, parents: list[Member], members: list[Member]) -> None:
+        """Put on record which candidates go on, and keep the weights of these alone."""
+        front = pareto_front(members)
+        numbers = {"parents": [m.candidate.number for m in parents], "front": [m.candidate.number for m in front]}
+        self.write({"event": "selection", "generation": generation, **numbers})
+        if self.folder is not None:
+            self.folder.keep_weights({m.candidate.number: m.state.network for m in (*parents, *front)})
+        self.observer.selected(generation, generations, parents, front)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Add a line to the history."""
+        self.history.append(line)
+        if self.folder is not None:
+            self.folder.append_history(line)
+        self.observer.recorded(line)
+
+    def _number(self) -> int:
+        self._next_number += 1
+        return self._next_number - 1
+
+    def _record(self, outcome: Outcome) -> None:
+        self.samples += outcome.candidate.samples
+        for report in outcome.reports:
+            self.write(
+                {
+                    "event": "epoch",
+                    "candidate": outcome.candidate.number,
+                    "epoch": report.epoch,
+                    "learning_rate": report.learning_rate,
+                    "train_loss": report.train_loss,
+                    "validation_loss": report.validation.loss,
+                    "validation_error": report.validation.error,
+                }
+            )
+        self.write(outcome.candidate.record())
+        if self.folder is not None:
+            self.folder.append_timing(
+                {"event": "candidate", "candidate": outcome.candidate.number, "wall_seconds": outcome.wall_seconds}
+            )
+
+
+def train_task(trainer: Trainer, number: int, task: Task, observer: Observer) -> Outcome:
+    """Relax a copy of the parent, carry its optimizer over, and train on. The parent is left as it was."""
+    parent = task.parent
+    network = relax(parent.state.network, task.constraints)
+    optimizer = carry_optimizer(parent.state.optimizer, source=parent.state.network, target=network)
+    state = TrainingState(network, optimizer, parent.state.step)
+    return train(trainer, number, parent.candidate, state, task.move, task.generation, task.until_step, observer)
+
+
+def train(
+    trainer: Trainer,
+    number: int,
+    parent: Candidate | None,
+    state: TrainingState,
+    move: str,
+    generation: int,
+    until_step: int,
+    observer: Observer,
+) -> Outcome:
+    """Train a state up to a step of its lineage, and put together what is to be known of it."""
+    began = time.perf_counter()
+    first_step = state.step
+    reports: list[EpochReport] = []
+    diverged_at_step = None
+    try:
+        trainer.advance(
+            state, until_step, candidate=number, on_report=reports.append, on_steps=observer.stepped
+        )
+    except DivergedError as error:
+        diverged_at_step = error.step
+    trained = diverged_at_step is None
+    candidate = Candidate(
+        number=number,
+        parent=None if parent is None else parent.number,
+        generation=generation,
+        move=move,
+        constraints=tuple(subgroup.name for subgroup in sites(state.network).values()),
+        parameters=sum(parameter.numel() for parameter in state.network.parameters()),
+        first_epoch=first_step / trainer.steps_per_epoch,
+        last_epoch=state.step / trainer.steps_per_epoch,
+        samples=(state.step - first_step) * trainer.batch_size,
+        status="trained" if trained else "diverged",
+        diverged_at_step=diverged_at_step,
+        validation_loss=reports[-1].validation.loss if trained else None,
+        validation_error=reports[-1].validation.error if trained else None,
+    )
+    return Outcome(candidate, tuple(reports), state if trained else None, time.perf_counter() - began)
