@@ -6,66 +6,74 @@ template, where "%{" would be read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from html import escape
 from itertools import groupby
 from typing import Any
 
-import plotly.graph_objects as go
+from plotly.graph_objects import Figure  # type: ignore[attr-defined]
 from plotly.subplots import make_subplots
 
 from equimorph.reports import style, words
-from equimorph.reports.numbers import Candidate, Numbers
+from equimorph.reports.axes import (
+    base_layout,
+    colour_by_error,
+    escape_label,
+    in_percent,
+    make_value_axis,
+    make_whole_ticks,
+    place_on_scale,
+    shorten,
+)
+from equimorph.reports.numbers import Numbers
+from equimorph.reports.records import Candidate
 
 _Points = list[tuple[float | None, float | None]]
 _GAP = (None, None)
-_LONGEST_LABEL = 22
 _BLUE = "#3f5f8f"
 
 
-def draw_front(numbers: Numbers) -> go.Figure:
+def draw_front(numbers: Numbers) -> Figure:
     """Validation error (%) against parameters: all candidates, the final generation, its Pareto front, and the best."""
     final = [c for c in numbers.trained if c.generation == numbers.last_generation and c != numbers.best]
     others = [c for c in numbers.trained if c.generation != numbers.last_generation and c != numbers.best]
     front = [member for member in numbers.front if member.error is not None]
-    figure = go.Figure()
+    figure = Figure()
     _add_candidates(figure, others, name="other generations", size=7, color=style.FAINT, opacity=0.75)
     name = "final generation" if numbers.is_finished else f"generation {numbers.last_generation}"
     _add_candidates(figure, final, name=name, size=10, color=_BLUE, opacity=0.95)
     # Between two members the smaller network is the best that fits, hence steps.
     _add_line(
         figure,
-        [(member.parameters, _percent(member.error)) for member in front],
+        [(member.parameters, in_percent(member.error)) for member in front],
         name="front",
         line={"color": _BLUE, "width": 1.5, "shape": "hv"},
     )
     if numbers.best is not None:
         mark = {"symbol": "star", "line": {"color": "#ffffff", "width": 1}}
         _add_candidates(figure, [numbers.best], name="best", size=19, color=style.ACCENT, opacity=1.0, **mark)
-    errors = [_percent(candidate.error) for candidate in numbers.trained]
-    figure.update_layout(_layout(height=400))
+    errors = [in_percent(candidate.error) for candidate in numbers.trained]
+    figure.update_layout(base_layout(height=400))
     sizes = {candidate.parameters for candidate in numbers.trained}
     ticks = {"tickformat": "~s", "nticks": 7} if len(sizes) > 1 else {"tickvals": list(sizes), "tickformat": ","}
     figure.update_xaxes(title="parameters", **ticks)
-    figure.update_yaxes(title="validation error (%)", **_value_axis(errors))
+    figure.update_yaxes(title="validation error (%)", **make_value_axis(errors))
     return figure
 
 
-def draw_family_tree(numbers: Numbers) -> go.Figure:
+def draw_family_tree(numbers: Numbers) -> Figure:
     """Candidates by generation, each joined to its parent; the best lineage is highlighted."""
-    places = _places(numbers.candidates)
+    places = _place(numbers.candidates)
     lineage = {member.id for member in numbers.lineage}
     kept = [c for c in numbers.trained if c.id in numbers.survivors]
     dropped = [c for c in numbers.trained if c.id not in numbers.survivors]
-    failed = [c for c in numbers.candidates if c.error is None]
+    failed = [c for c in numbers.candidates if c.diverged]
     most = max((y for _, y in places.values()), default=0.0) * 2 + 1
     generations = [candidate.generation for candidate in numbers.candidates]
     crowd = max(most, 0.7 * len(set(generations)))  # a figure is wider than it is high
     size = 15 if crowd <= 14 else 10 if crowd <= 40 else 6
-    errors = [_percent(candidate.error) for candidate in numbers.trained]
-    scale = _error_colours(errors)
-    figure = go.Figure()
+    errors = [in_percent(candidate.error) for candidate in numbers.trained]
+    scale = colour_by_error(errors)
+    figure = Figure()
     _add_line(
         figure,
         _edges(places, (c for c in numbers.candidates if c.id not in lineage)),
@@ -84,63 +92,63 @@ def draw_family_tree(numbers: Numbers) -> go.Figure:
         rim: dict[str, Any] = {"width": 2}
         if symbol == "circle":
             rim["color"] = [style.ACCENT if c.id in lineage else "#ffffff" for c in members]
-        colour = {**scale, "color": [_on_scale(_percent(c.error), scale) for c in members]}
+        colour = {**scale, "color": [place_on_scale(in_percent(c.error), scale) for c in members]}
         _add_nodes(figure, members, places, name=name, marker={"symbol": symbol, "size": size, "line": rim, **colour})
     cross = {"symbol": "x", "size": max(size - 3, 5), "color": style.MUTED}
     _add_nodes(figure, failed, places, name="diverged", marker=cross)
-    figure.update_layout(_layout(height=round(min(max(120 + 30 * most, 220), 900))))
+    figure.update_layout(base_layout(height=round(min(max(120 + 30 * most, 220), 900))))
     figure.update_layout(meta={"min_width": 13 * len(set(generations))})
     figure.update_xaxes(
         title="generation",
         showgrid=False,
         zeroline=False,
         range=[min(generations, default=0) - 0.4, max(generations, default=0) + 0.4],
-        **_whole_ticks(generations),
+        **make_whole_ticks(generations),
     )
     figure.update_yaxes(visible=False, range=[-(most + 1) / 2, (most + 1) / 2])
     return figure
 
 
-def draw_constraints(numbers: Numbers) -> go.Figure:
+def draw_constraints(numbers: Numbers) -> Figure:
     """The constraint of each site along the best lineage against the epoch; deeper sites are lower."""
-    colours = style.subgroup_colours(list(numbers.subgroups))
+    colours = style.colour_subgroups(list(numbers.subgroups))
     sites = numbers.start.sites
-    figure = go.Figure()
+    figure = Figure()
     for name in reversed(numbers.subgroups):
         spans = [span for span in numbers.spans if span.constraint == name]
         if not spans:
             continue
-        label = _label(name)
+        shown = escape_label(name)
         figure.add_bar(
-            name=label,
+            name=shown,
             orientation="h",
             base=[span.first_epoch for span in spans],
             x=[span.last_epoch - span.first_epoch for span in spans],
             y=[span.site + 1 for span in spans],
             width=0.86,
             marker={"color": colours[name], "line": {"color": "#ffffff", "width": 1}},
-            text=[label] * len(spans),
+            text=[shown] * len(spans),
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
             constraintext="inside",
-            insidetextfont={"color": style.ink_on(colours[name]), "size": 13},
+            insidetextfont={"color": style.choose_ink(colours[name]), "size": 13},
             hovertext=[
-                f"{_label(sites[span.site])}<br>{label} from epoch {span.first_epoch:g} to {span.last_epoch:g}"
+                f"{escape_label(sites[span.site])}<br>{shown} from epoch {span.first_epoch:g} to {span.last_epoch:g}"
                 for span in spans
             ],
             hoverinfo="text",
         )
     depths = list(range(1, len(sites) + 1))
     figure.update_layout(
-        _layout(height=80 + 30 * len(sites)), barmode="overlay", uniformtext={"minsize": 9, "mode": "hide"}
+        base_layout(height=80 + 30 * len(sites)), barmode="overlay", uniformtext={"minsize": 9, "mode": "hide"}
     )
     last = max((span.last_epoch for span in numbers.spans), default=1.0)
     first = min((span.first_epoch for span in numbers.spans), default=0.0)
     figure.update_xaxes(title="epoch", showgrid=False, zeroline=False, range=[first, last])
     figure.update_yaxes(
         tickvals=depths,
-        ticktext=[_label(_shortened(site)) for site in sites],
+        ticktext=[escape_label(shorten(site)) for site in sites],
         range=[len(sites) + 0.5, 0.5],
         showgrid=False,
         automargin=True,
@@ -148,11 +156,11 @@ def draw_constraints(numbers: Numbers) -> go.Figure:
     return figure
 
 
-def draw_learning_curves(numbers: Numbers) -> go.Figure:
+def draw_learning_curves(numbers: Numbers) -> Figure:
     """Training loss above, validation error (%) below, against the epoch: the best lineage strong, the others faint."""
     lineage = [member.id for member in numbers.lineage]
     others = [candidate for candidate in numbers.curves if candidate not in lineage]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
+    figure: Figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
     for row, quantity in ((1, "loss"), (2, "error")):
         _add_line(
             figure,
@@ -176,47 +184,21 @@ def draw_learning_curves(numbers: Numbers) -> go.Figure:
         )
     for member in numbers.changes[1:]:
         figure.add_vline(x=member.first_epoch, line={"color": style.MUTED, "width": 1, "dash": "dot"})
+    # A loss that runs away would flatten all others.
     diverged = {candidate.id for candidate in numbers.candidates if candidate.diverged}
     points = [point for point in numbers.records.points if point.candidate not in diverged] or numbers.records.points
-    figure.update_layout(_layout(height=500))
-    figure.update_yaxes(title="training loss", row=1, col=1, **_value_axis(point.train_loss for point in points))
-    errors = [_percent(point.validation_error) for point in points]
-    figure.update_yaxes(title="validation error (%)", row=2, col=1, **_value_axis(errors))
+    figure.update_layout(base_layout(height=500))
+    figure.update_yaxes(title="training loss", row=1, col=1, **make_value_axis(point.train_loss for point in points))
+    errors = [in_percent(point.validation_error) for point in points]
+    figure.update_yaxes(title="validation error (%)", row=2, col=1, **make_value_axis(errors))
     figure.update_xaxes(title="epoch", row=2, col=1)
     last = max((point.epoch for point in numbers.records.points), default=1.0)
     figure.update_xaxes(zeroline=False, range=[0, last])
     return figure
 
 
-def _layout(*, height: int) -> dict[str, Any]:
-    axis = {
-        "gridcolor": style.GRID,
-        "linecolor": style.FAINT,
-        "zerolinecolor": style.GRID,
-        "tickfont": {"color": style.MUTED},
-        "ticks": "outside",
-        "ticklen": 5,
-        "tickcolor": "rgba(0,0,0,0)",
-        "title": {"font": {"color": style.MUTED, "size": 13}, "standoff": 10},
-        "automargin": True,
-    }
-    return {
-        "template": {"layout": {"xaxis": axis, "yaxis": axis}},
-        "height": height,
-        "margin": {"l": 56, "r": 12, "t": 12, "b": 30},
-        "font": {"family": style.FONT, "size": 13, "color": style.INK},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "showlegend": False,  # the page sets the legend as text, which wraps on a narrow screen
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": style.FAINT, "activecolor": style.INK, "orientation": "v"},
-        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": style.FAINT, "font": {"color": style.INK}, "align": "left"},
-        "hovermode": "closest",
-        "dragmode": False,  # so that a finger on a figure scrolls the page
-    }
-
-
 def _add_candidates(
-    figure: go.Figure, members: Sequence[Candidate], *, name: str, size: float, color: str, opacity: float, **mark: Any
+    figure: Figure, members: Sequence[Candidate], *, name: str, size: float, color: str, opacity: float, **mark: Any
 ) -> None:
     if not members:
         return
@@ -224,15 +206,15 @@ def _add_candidates(
         mode="markers",
         name=name,
         x=[member.parameters for member in members],
-        y=[_percent(member.error) for member in members],
+        y=[in_percent(member.error) for member in members],
         marker={"size": size, "color": color, "opacity": opacity, **mark},
-        hovertext=[_told(member) for member in members],
+        hovertext=[_describe(member) for member in members],
         hoverinfo="text",
     )
 
 
 def _add_nodes(
-    figure: go.Figure,
+    figure: Figure,
     members: Sequence[Candidate],
     places: dict[int, tuple[float, float]],
     *,
@@ -248,28 +230,33 @@ def _add_nodes(
         y=[places[member.id][1] for member in members],
         marker=marker,
         cliponaxis=False,
-        hovertext=[_told(member) for member in members],
+        hovertext=[_describe(member) for member in members],
         hoverinfo="text",
     )
 
 
-def _add_line(figure: go.Figure, points: _Points, *, at: dict[str, int] | None = None, **options: Any) -> None:
+def _add_line(figure: Figure, points: _Points, *, at: dict[str, int] | None = None, **options: Any) -> None:
     figure.add_scatter(
         mode="lines", x=[x for x, _ in points], y=[y for _, y in points], connectgaps=False, **options, **(at or {})
     )
 
 
-def _told(candidate: Candidate) -> str:
-    lines = [f"<b>candidate {candidate.id}</b>", _label(words.compact(candidate.constraints)), _label(candidate.move)]
+def _describe(candidate: Candidate) -> str:
+    lines = [
+        f"<b>candidate {candidate.id}</b>",
+        escape_label(words.compact(candidate.constraints)),
+        escape_label(candidate.move),
+    ]
     lines.append(f"{candidate.parameters:,} parameters")
     if candidate.error is not None:
-        lines.append(f"{_percent(candidate.error):.2f} % validation error")
-    elif candidate.diverged:
-        lines.append("diverged" + ("" if candidate.diverged_at_step is None else f" at step {candidate.diverged_at_step:,}"))
+        lines.append(f"{in_percent(candidate.error):.2f} % validation error")
+    else:
+        step = candidate.diverged_at_step
+        lines.append("diverged" if step is None else f"diverged at step {step + 1:,}")
     return "<br>".join(lines)
 
 
-def _places(candidates: Sequence[Candidate]) -> dict[int, tuple[float, float]]:
+def _place(candidates: Sequence[Candidate]) -> dict[int, tuple[float, float]]:
     """Where each candidate stands in the tree: its generation, and a height that keeps siblings beside each other."""
     places: dict[int, tuple[float, float]] = {}
     for generation in sorted({candidate.generation for candidate in candidates}):
@@ -292,73 +279,4 @@ def _curve(numbers: Numbers, candidate: int, quantity: str) -> _Points:
     points = numbers.curves.get(candidate, ())
     if quantity == "loss":
         return [(point.epoch, point.train_loss) for point in points]
-    return [(point.epoch, _percent(point.validation_error)) for point in points]
-
-
-def _label(text: str) -> str:
-    """A text as Plotly shows it unchanged; quotes stay, since Plotly does not know their entities."""
-    return escape(text, quote=False)
-
-
-def _percent(error: float | None) -> float | None:
-    return None if error is None else 100 * error
-
-
-def _spans_decades(values: Sequence[float]) -> bool:
-    return bool(values) and min(values) > 0 and max(values) > 8 * min(values)
-
-
-def _value_axis(values: Iterable[float | None]) -> dict[str, Any]:
-    """An axis for values that are not negative: from 0, or logarithmic with round ticks where they span much."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return {"rangemode": "tozero"}
-    if not _spans_decades(known):
-        return {"range": [0, 1.08 * max(known) or 1.0], "zeroline": False}
-    low, high = math.log10(min(known)), math.log10(max(known))
-    ticks = _round_values(min(known) / 1.2, max(known) * 1.2)
-    space = 0.06 * (high - low)
-    return {
-        "type": "log",
-        "range": [low - space, high + space],
-        "tickvals": ticks,
-        "ticktext": [f"{tick:g}" for tick in ticks],
-    }
-
-
-def _round_values(low: float, high: float) -> list[float]:
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(decades) <= 5 else (1,)
-    values = [float(f"{step}e{decade}") for decade in decades for step in steps]
-    return [value for value in values if low <= value <= high]
-
-
-def _error_colours(errors: Sequence[float | None]) -> dict[str, Any]:
-    """Marker options that colour by error, logarithmic where the errors span much."""
-    known = [error for error in errors if error is not None]
-    options: dict[str, Any] = {"colorscale": [list(stop) for stop in style.ERROR_SCALE]}
-    if not known or min(known) == max(known):
-        return {**options, "cmin": 0.0, "cmax": max(known, default=1.0) or 1.0, "showscale": False}
-    bar: dict[str, Any] = {"title": {"text": "validation<br>error (%)", "font": {"size": 12}}, "thickness": 10, "len": 0.8}
-    bar |= {"outlinewidth": 0, "tickfont": {"color": style.MUTED}}
-    if not _spans_decades(known):
-        return {**options, "cmin": min(known), "cmax": max(known), "showscale": True, "colorbar": bar}
-    ticks = _round_values(min(known), max(known))
-    bar |= {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
-    low, high = math.log10(min(known)), math.log10(max(known))
-    return {**options, "cmin": low, "cmax": high, "showscale": True, "colorbar": bar}
-
-
-def _on_scale(error: float | None, scale: dict[str, Any]) -> float | None:
-    logarithmic = "tickvals" in scale.get("colorbar", {})
-    return math.log10(error) if logarithmic and error is not None else error
-
-
-def _whole_ticks(values: Sequence[int]) -> dict[str, Any]:
-    step = max(1, math.ceil((max(values, default=0) - min(values, default=0)) / 12))
-    return {"tick0": min(values, default=0), "dtick": step}
-
-
-def _shortened(label: str) -> str:
-    """The end of a long label, which tells sites apart better than its beginning."""
-    return label if len(label) <= _LONGEST_LABEL else "…" + label[-_LONGEST_LABEL + 1 :].lstrip(".")
+    return [(point.epoch, in_percent(point.validation_error)) for point in points]

@@ -61,7 +61,7 @@ class Numbers:
     @cached_property
     def trained(self) -> tuple[Candidate, ...]:
         """The candidates that did not diverge."""
-        return tuple(candidate for candidate in self.candidates if candidate.error is not None)
+        return tuple(candidate for candidate in self.candidates if not candidate.diverged)
 
     @property
     def first(self) -> Candidate | None:
@@ -105,7 +105,7 @@ class Numbers:
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:
-        """The constraint of each site along the best lineage against the epoch, site by site; spans of no length left out."""
+        """The constraint of each site along the best lineage against the epoch, site by site, without empty spans."""
         spans: list[Span] = []
         for site in range(len(self.start.sites)):
             of_site: list[Span] = []
@@ -121,7 +121,7 @@ class Numbers:
 
     @cached_property
     def changes(self) -> tuple[Candidate, ...]:
-        """The members of the best lineage whose architecture differs from their parent's, the first network among them."""
+        """The first network, and the members of the best lineage whose architecture differs from their parent's."""
         return tuple(
             member
             for parent, member in zip((None, *self.lineage), self.lineage, strict=False)
@@ -186,8 +186,8 @@ class Numbers:
         return math.sqrt(self.test_error * (1 - self.test_error) / self.start.num_test)
 
     @cached_property
-    def subgroups(self) -> Mapping[str, Subgroup | None]:
-        """Every constraint that the run names, smallest group first; None for a name that the run's group does not have."""
+    def subgroups(self) -> dict[str, Subgroup | None]:
+        """Every constraint that the run names, smallest group first; None for a name that is no subgroup of G."""
         used = (constraint for candidate in self.candidates for constraint in candidate.constraints)
         names = dict.fromkeys((*self.start.subgroups, *used))
         found = {name: _subgroup(self.start.group, name) for name in names}

@@ -32,7 +32,7 @@ class Start:
 class Candidate:
     """One network of a run: an architecture that was trained from its parent's weights, from one epoch to another.
 
-    `error` is the validation error, a fraction; null when the training diverged.
+    `error` is the validation error, a fraction; None when the training diverged. `diverged_at_step` counts from 0.
     """
 
     id: int
@@ -116,7 +116,9 @@ def read_records(folder: Path) -> Records:
         match line.text("event"):
             case "start":
                 start = _start(line)
-            case "candidate" if start is not None:
+            case "candidate":
+                if start is None:
+                    raise line.mistake('a candidate before the "start" line')
                 candidate = _candidate(line, num_sites=len(start.sites), known=candidates)
                 candidates[candidate.id] = candidate
             case "epoch":
@@ -152,63 +154,69 @@ class _Fields:
 
     def text(self, key: str) -> str:
         value = self.values.get(key)
-        return value if isinstance(value, str) else self._refuse(key, "a text")
+        if not isinstance(value, str):
+            raise self._misfit(key, "a text")
+        return value
 
     def whole(self, key: str) -> int:
         value = self.values.get(key)
-        return value if _is_whole(value) else self._refuse(key, "a whole number")
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._misfit(key, "a whole number")
+        return value
 
     def whole_or_none(self, key: str) -> int | None:
         return None if self.values.get(key) is None else self.whole(key)
 
     def real(self, key: str) -> float:
         value = self.real_or_none(key)
-        return value if value is not None else self._refuse(key, "a number")
+        if value is None:
+            raise self._misfit(key, "a finite number")
+        return value
 
     def real_or_none(self, key: str) -> float | None:
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return self._refuse(key, "a number or null")
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self._misfit(key, "a number or null")
         return float(value) if math.isfinite(value) else None
 
     def texts(self, key: str) -> tuple[str, ...]:
         values = self.values.get(key)
-        fits = isinstance(values, list) and all(isinstance(value, str) for value in values)
-        return tuple(values) if fits else self._refuse(key, "a list of texts")  # type: ignore[arg-type]
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise self._misfit(key, "a list of texts")
+        return tuple(values)
 
     def wholes(self, key: str) -> tuple[int, ...]:
         values = self.values.get(key)
-        fits = isinstance(values, list) and all(_is_whole(value) for value in values)
-        return tuple(values) if fits else self._refuse(key, "a list of whole numbers")  # type: ignore[arg-type]
+        if not isinstance(values, list) or not all(type(value) is int for value in values):
+            raise self._misfit(key, "a list of whole numbers")
+        return tuple(values)
 
     def inner(self, key: str) -> _Fields:
         value = self.values.get(key)
-        fits = isinstance(value, dict)
-        return _Fields(value, f'{self.where}, "{key}"') if fits else self._refuse(key, "an object")  # type: ignore[arg-type]
+        if not isinstance(value, dict):
+            raise self._misfit(key, "an object")
+        return _Fields(value, f'{self.where}, "{key}"')
 
-    def refuse(self, reason: str) -> RunFolderError:
+    def mistake(self, reason: str) -> RunFolderError:
         return RunFolderError(f"report: {self.where}: {reason}.")
 
-    def _refuse(self, key: str, needed: str) -> Any:
+    def _misfit(self, key: str, needed: str) -> RunFolderError:
         came = json.dumps(self.values[key])[:80] if key in self.values else "nothing"
-        raise self.refuse(f'"{key}" must be {needed}, got {came}')
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+        return self.mistake(f'"{key}" must be {needed}, got {came}')
 
 
 def _start(line: _Fields) -> Start:
     data = line.inner("data")
-    if not line.texts("sites"):
-        raise line.refuse('"sites" is empty; a search needs at least one')
+    sites = line.texts("sites")
+    if not sites:
+        raise line.mistake('"sites" is empty; a search needs at least one')
     return Start(
         strategy=line.text("strategy"),
         group=line.text("group"),
         subgroups=line.texts("subgroups"),
-        sites=line.texts("sites"),
+        sites=sites,
         epochs=line.real("epochs"),
         generations=line.whole_or_none("generations"),
         data=data.text("name"),
@@ -221,11 +229,11 @@ def _start(line: _Fields) -> Start:
 def _candidate(line: _Fields, *, num_sites: int, known: dict[int, Candidate]) -> Candidate:
     constraints = line.texts("constraints")
     if len(constraints) != num_sites:
-        raise line.refuse(f'"constraints" names {len(constraints)} subgroups for {num_sites} sites')
+        raise line.mistake(f'"constraints" names {len(constraints)} subgroups for {num_sites} sites')
     identifier, parent = line.whole("candidate"), line.whole_or_none("parent")
     diverged = line.text("status") == "diverged"
     if parent is not None and (parent not in known or parent >= identifier):
-        raise line.refuse(f"candidate {identifier} comes from candidate {parent}, which is not an earlier one")
+        raise line.mistake(f"candidate {identifier} comes from candidate {parent}, which is not an earlier one")
     return Candidate(
         id=identifier,
         parent=parent,
@@ -238,7 +246,7 @@ def _candidate(line: _Fields, *, num_sites: int, known: dict[int, Candidate]) ->
         samples=line.whole("samples"),
         diverged=diverged,
         diverged_at_step=line.whole_or_none("diverged_at_step"),
-        error=None if diverged else line.real_or_none("validation_error"),
+        error=None if diverged else line.real("validation_error"),
     )
 
 
@@ -266,7 +274,7 @@ def _result(line: _Fields, *, known: dict[int, Candidate]) -> Result:
 def _check_known(line: _Fields, candidates: tuple[int, ...], known: dict[int, Candidate]) -> None:
     for candidate in candidates:
         if candidate not in known:
-            raise line.refuse(f"candidate {candidate} has no line of its own before this one")
+            raise line.mistake(f"candidate {candidate} has no line of its own before this one")
 
 
 def _lines(path: Path) -> Iterator[_Fields]:

@@ -34,16 +34,16 @@ def describe_architecture(sites: Sequence[str], constraints: Sequence[str]) -> s
         'Layer 1 keeps D4, and layer 2 and the head keep C4.'
     """
     if len(set(constraints)) == 1:
-        return f"Every layer keeps {constraints[0]}." if len(constraints) > 1 else f"Its one layer keeps {constraints[0]}."
+        return f"{'Every' if len(constraints) > 1 else 'The only'} layer keeps {constraints[0]}."
     heads = {constraint for site, constraint in zip(sites, constraints, strict=True) if is_head(site)}
     clauses = []
     for constraint, run in groupby(enumerate(sites), key=lambda item: constraints[item[0]]):
         members = list(run)
         depths = [depth for depth, site in members if not is_head(site)]
         names = [site for _, site in members if is_head(site)]
-        parts = _layers(depths) + ((["the head"] if len(heads) == 1 else names) if names else [])
+        parts = _name_layers(depths) + ((["the head"] if len(heads) == 1 else names) if names else [])
         verb = "keeps" if len(members) == 1 or (not depths and len(heads) == 1) else "keep"
-        clauses.append(f"{_joined(parts)} {verb} {constraint}")
+        clauses.append(f"{_join(parts)} {verb} {constraint}")
     sentence = f"{', '.join(clauses[:-1])}, and {clauses[-1]}."
     return sentence[0].upper() + sentence[1:]
 
@@ -54,8 +54,8 @@ def describe_whole(numbers: Numbers) -> str:
     if kept is None or numbers.best is None:
         return ""
     if kept != "C1":
-        meaning = _MEANINGS.get(kept)
-        return f"The network as a whole is {kept}-equivariant{f' ({meaning})' if meaning else ''}: every layer keeps that."
+        meaning = f" ({_MEANINGS[kept]})" if kept in _MEANINGS else ""
+        return f"The network as a whole is {kept}-equivariant{meaning}: every layer keeps that."
     if set(numbers.best.constraints) == {"C1"}:
         return "Nothing holds the network to a symmetry."
     return "The network as a whole is held to no symmetry, since its layers have none in common."
@@ -85,6 +85,11 @@ def compact(constraints: Sequence[str]) -> str:
     return ", ".join(name if length == 1 else f"{name} ×{length}" for name, length in runs)
 
 
+def is_head(site: str) -> bool:
+    """Whether a site is told as the head of the network."""
+    return "head" in site.lower()
+
+
 def describe_inputs(numbers: Numbers) -> str:
     """What the run's group acts on: signals, images or volumes."""
     known = [subgroup for subgroup in numbers.subgroups.values() if subgroup is not None]
@@ -98,7 +103,7 @@ def explain_missing_result(numbers: Numbers) -> str:
     failed = [candidate for candidate in numbers.candidates if candidate.diverged]
     if not numbers.trained:
         step = failed[0].diverged_at_step if failed else None
-        where = "" if step is None else f" at step {step:,}"
+        where = "" if step is None else f" at step {step + 1:,}"
         return (
             f"The training of its first network diverged{where}: the loss stopped being a finite number. "
             "A smaller learning rate may help."
@@ -111,12 +116,7 @@ def explain_missing_result(numbers: Numbers) -> str:
     return f"It was interrupted, or is still at work, in generation {newest}{of_all}."
 
 
-def is_head(site: str) -> bool:
-    """Whether a site is told as the head of the network."""
-    return "head" in site.lower()
-
-
-def _layers(depths: Sequence[int]) -> list[str]:
+def _name_layers(depths: Sequence[int]) -> list[str]:
     """Neighbouring layers by their position, from 0, as the parts of a list: "layers 1 to 4", or "layers 1", "2"."""
     if not depths:
         return []
@@ -127,5 +127,5 @@ def _layers(depths: Sequence[int]) -> list[str]:
     return [f"layers {depths[0] + 1} to {depths[-1] + 1}"]
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))

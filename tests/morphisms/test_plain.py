@@ -1,0 +1,80 @@
+"""Plain networks are made of torch's own classes and compute the same."""
+
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import equimorph as em
+from equimorph.errors import MorphismError
+from equimorph.morphisms import plain_source
+
+
+@pytest.mark.parametrize(("name", "sides"), [("Z2", (11,)), ("D4", (11, 11)), ("D4", (8, 8)), ("C4v@z", (5, 5, 5))])
+def test_a_plain_network_has_the_same_output(name, sides, dtype):
+    group = em.group(name)
+    network = em.models.PaperNetwork(
+        group=group, image_size=sides[0], in_channels=2, num_classes=3, fields=1, depth=2, kernel_size=3, pool_after=[1]
+    ).to(dtype)
+    x = torch.randn(4, 2, *sides, dtype=dtype)
+    network(x)  # running statistics that are not the initial ones
+    ordinary = em.plain(network, x)
+    assert all(type(module).__module__.startswith("torch.nn") for module in ordinary.modules())
+    assert (ordinary(x) - network.eval()(x)).abs().max() < em.testing.TOLERANCES[dtype]
+    assert network.block1.conv.constraint == group.whole
+
+
+def test_every_layer_has_its_plain_form():
+    D4 = em.group("D4")
+    network = nn.Sequential(
+        em.layers.Conv2d(1, 2, 3, group=D4, subgroup="C2", source="trivial", stride=2, padding=1),
+        em.layers.MaxPool(2),
+        em.layers.Conv2d(2, 1, 3, group=D4, subgroup="C2", target="trivial", dilation=2, padding=2),
+    )
+    x = torch.randn(2, 1, 13, 13)
+    assert torch.equal(em.plain(network, x)(x), network(x))
+
+
+def test_the_written_source_rebuilds_the_network_without_the_library(tmp_path, monkeypatch):
+    network = em.models.PaperNetwork(group="D4", image_size=8, in_channels=1, num_classes=3, fields=1, depth=2).eval()
+    x = torch.randn(3, 1, 8, 8)
+    ordinary = em.plain(network, x)
+    source = plain_source(ordinary)
+    assert "equimorph" not in source
+    (tmp_path / "network.py").write_text(source)
+    safetensors.torch.save_file(ordinary.state_dict(), tmp_path / "weights.safetensors")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "network", raising=False)
+    import network as written
+
+    assert torch.equal(written.load()(x), ordinary(x))
+    monkeypatch.delitem(sys.modules, "network")
+
+
+def test_containers_of_the_user_stay_and_cannot_be_written_as_source():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = em.layers.Conv2d(1, 1, 3, group="D4", source="trivial")
+
+        def forward(self, x):
+            return self.conv(x).relu()
+
+    network, x = Own(), torch.randn(1, 1, 6, 6)
+    ordinary = em.plain(network, x)
+    assert isinstance(ordinary, Own) and type(ordinary.conv) is nn.Conv2d
+    assert torch.equal(ordinary(x), network(x))
+    with pytest.raises(MorphismError, match="Own"):
+        plain_source(ordinary)
+
+
+def test_a_layer_that_the_example_does_not_reach_is_named():
+    class Unused(nn.Sequential):
+        def forward(self, x):
+            return self[0](x)
+
+    network = Unused(em.layers.AvgPool(2), em.layers.AvgPool(2))
+    with pytest.raises(MorphismError, match='"1"'):
+        em.plain(network, torch.zeros(1, 1, 4, 4))
