@@ -1,6 +1,6 @@
 """equimorph finds how much symmetry each layer of a neural network should have, while the network trains."""
 
-from equimorph import data, layers, models, search, testing, training
+from equimorph import data, layers, models, reports, search, testing, training
 from equimorph.errors import EquimorphError
 from equimorph.groups import group, search_groups
 from equimorph.inspection import distances, sites
@@ -23,6 +23,7 @@ __all__ = [
     "plain",
     "reinitialize",
     "relax",
+    "reports",
     "search",
     "search_groups",
     "sites",

@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         options = parser.parse_args(given)
         chosen = options.subcommand
-        return _SUBCOMMANDS[chosen].run(options[chosen])
+        status: int = _SUBCOMMANDS[chosen].run(options[chosen])
+        return status
     except (ArgumentError, EquimorphError) as error:
         if debug:
             traceback.print_exc()

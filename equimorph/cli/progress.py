@@ -129,4 +129,3 @@ class Together(Observer):
         """Tell all."""
         for observer in self._observers:
             observer.selected(generation, generations, parents, front)
-

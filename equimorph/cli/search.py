@@ -34,30 +34,49 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--data", type=str, required=True, help=f"the data set: {', '.join(data.names())}")
     add("--data-dir", type=str | None, default=None, help="the folder with data files (default: $EQUIMORPH_DATA)")
     add("--group", type=str, default="D4", help="G, the most symmetry a site can have: C2 C4 D1 D2 D4 ...")
-    add("--subgroups", type=str | None, default=None,
+    add(
+        "--subgroups",
+        type=str | None,
+        default=None,
         help="[G], the subgroups that sites may have, for instance C1,C4,D4; G is always one of them "
-             "(default for D4: C1,C2,C4,D1,D2,D4)")
+        "(default for D4: C1,C2,C4,D1,D2,D4)",
+    )
     add("--strategy", type=str, default="evolutionary", help=f"{', '.join(FORMS)}")
     add("--generations", type=int, default=5, help="rounds of relaxing and selecting")
     add("--epochs", type=float, default=30.0, help="length of a lineage: what the returned network is trained for")
-    add("--initial-epochs", type=float | None, default=None,
-        help="epochs of the first network before it is relaxed (default: a third of --epochs)")
+    add(
+        "--initial-epochs",
+        type=float | None,
+        default=None,
+        help="epochs of the first network before it is relaxed (default: a third of --epochs)",
+    )
     add("--population", type=int, default=5, help="candidates that go on from a generation, at least")
-    add("--moves", type=str, default="tails",
-        help="paper: one site at a time; tails: also all sites from one on")
+    add("--moves", type=str, default="tails", help="paper: one site at a time; tails: also all sites from one on")
     add("--children", type=int | None, default=None, help="candidates trained in a generation, at most (default: all)")
-    add("--fields", type=str, default="16",
-        help="regular fields of the first stage, and of the second (twice as many when left out), for instance 4,8")
+    add(
+        "--fields",
+        type=str,
+        default="16",
+        help="regular fields of the first stage, and of the second (twice as many when left out), for instance 4,8",
+    )
     add("--depth", type=int, default=8, help="convolution blocks")
     add("--kernel-size", type=int, default=5, help="side of the kernels, odd")
     add("--head-units", type=int, default=64, help="units of the head")
-    add("--pool-after", type=str | None, default=None,
+    add(
+        "--pool-after",
+        type=str | None,
+        default=None,
         help="blocks after which the sides are halved, for instance 2,4 "
-             "(default: every second one while four pixels a side remain)")
+        "(default: every second one while four pixels a side remain)",
+    )
     add("--batch-size", type=int, default=64, help="samples per training step")
     add("--optimizer", type=OptimizerName, default="sgd", help="sgd (with momentum), adam or adamw")
-    add("--lr", type=float | None, default=None,
-        help="learning rate of the dense kernels (default: 0.05 for sgd, 0.001 for adam and adamw)")
+    add(
+        "--lr",
+        type=float | None,
+        default=None,
+        help="learning rate of the dense kernels (default: 0.05 for sgd, 0.001 for adam and adamw)",
+    )
     add("--momentum", type=float, default=0.9, help="momentum of sgd")
     add("--weight-decay", type=float, default=1e-4, help="weight decay")
     add("--schedule", type=ScheduleName, default="cosine", help="learning rate over the lineage: cosine or constant")

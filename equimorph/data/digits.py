@@ -21,6 +21,7 @@ def load_digits() -> ImageData:
         >>> data = load_digits()
         >>> [len(split) for split in (data.train, data.validation, data.test)], data.image_size
         ([1000, 297, 500], 12)
+
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), CC BY 4.0.
     """
     import sklearn.datasets

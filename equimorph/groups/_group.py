@@ -113,7 +113,7 @@ class Group:
         return hash(self._key)
 
     def __repr__(self) -> str:
-        return f'<Group {self.name}: {self.order} elements in dimension {self.dim}>'
+        return f"<Group {self.name}: {self.order} elements in dimension {self.dim}>"
 
     def __str__(self) -> str:
         return self.name
@@ -236,11 +236,13 @@ def _closure_of_matrices(matrices: IntArray) -> IntArray:
         matrices = grown
 
 
-def _sorted_matrices(matrices: IntArray) -> IntArray:
-    identity = np.eye(matrices.shape[1], dtype=np.int64)
-
-    def key(matrix: IntArray) -> tuple[Any, ...]:
-        return (not np.array_equal(matrix, identity), round(np.linalg.det(matrix)) < 0, *(-matrix).ravel().tolist())
+def _sorted_matrices(matrices: Iterable[IntArray]) -> IntArray:
+    def key(matrix: Any) -> tuple[Any, ...]:
+        return (
+            not np.array_equal(matrix, np.eye(len(matrix))),
+            round(np.linalg.det(matrix)) < 0,
+            *(-matrix).ravel().tolist(),
+        )
 
     return np.stack(sorted(matrices, key=key))
 
@@ -259,7 +261,7 @@ def _cayley_table(matrices: IntArray) -> IntArray:
         raise GroupError(
             f"Group: {order} matrices are not closed under multiplication; pass closure=True to add what is missing."
         )
-    return table
+    return np.asarray(table, dtype=np.int64)
 
 
 def _closure_of_indices(table: IntArray, indices: Iterable[int]) -> IntArray:

@@ -55,13 +55,12 @@ def group(name: str, *, dim: int | None = None) -> Group:
 def search_groups(ambient: Group | str) -> tuple[Subgroup, ...]:
     """The default [G] of a search: the subgroups of G that are worth telling apart, smallest first, G last.
 
-    2-D: those of C1, C2, C4, D1, D2, D4 that G contains (one of each class of conjugates that a turn of all images
-    would not exchange for another). 3-D: a short list of subgroups about the z axis, beside O and Oh. A search may be
-    given any other list of subgroups.
+    2-D: those of C1, C2, C4, D1, D2, D4 that G contains, that is with upright mirrors alone. 3-D: a short list of
+    subgroups about the z axis, beside O and Oh. G itself and C1 always. A search may be given any other list.
 
     Example:
         >>> [H.name for H in search_groups("D4")]
-        ['C1', 'D1@90', 'C2', 'D2@0', 'C4', 'D4']
+        ['C1', 'C2', 'D1@90', 'C4', 'D2@0', 'D4']
     """
     ambient = group(ambient) if isinstance(ambient, str) else ambient
     names = {*_DEFAULT_SEARCH[ambient.dim], "C1", ambient.name}

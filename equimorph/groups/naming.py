@@ -16,14 +16,23 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 Direction = tuple[int, ...]
 
-_UNQUALIFIED = {1: {}, 2: {"D1": "D1@90", "D2": "D2@0"}}
+_UNQUALIFIED: dict[int, dict[str, str]] = {1: {}, 2: {"D1": "D1@90", "D2": "D2@0"}}
 _WITHOUT_AXIS = {"C1", "Ci", "T", "Th", "Td", "O", "Oh"}
 
 # How many elements there are of each kind, by determinant and trace: rotations of order 2, 3, 4, then the inversion,
 # mirrors, and rotation-reflections of order 4 and 6.
-_KINDS = {(1, 3): "E", (1, -1): "C2", (1, 0): "C3", (1, 1): "C4", (-1, -3): "i", (-1, 1): "m", (-1, -1): "S4", (-1, 0): "S6"}
+_KINDS = {
+    (1, 3): "E",
+    (1, -1): "C2",
+    (1, 0): "C3",
+    (1, 1): "C4",
+    (-1, -3): "i",
+    (-1, 1): "m",
+    (-1, -1): "S4",
+    (-1, 0): "S6",
+}
 _COUNTED = ("C2", "C3", "C4", "i", "m", "S4", "S6")
-_POINT_GROUPS = {
+_POINT_GROUPS: dict[tuple[int, ...], str] = {
     (0, 0, 0, 0, 0, 0, 0): "C1",
     (1, 0, 0, 0, 0, 0, 0): "C2",
     (0, 2, 0, 0, 0, 0, 0): "C3",
@@ -90,8 +99,8 @@ def _name_2d(elements: IntArray) -> str:
 
 def _mirror_angle(matrix: IntArray) -> int:
     # The fixed direction of a mirror on (row, column), with the row axis pointing down on the screen.
-    angles = {(-1, 0, 0, 1): 0, (0, -1, -1, 0): 45, (1, 0, 0, -1): 90, (0, 1, 1, 0): 135}
-    return angles[tuple(matrix.ravel().tolist())]  # type: ignore[index]
+    angles: dict[tuple[int, ...], int] = {(-1, 0, 0, 1): 0, (0, -1, -1, 0): 45, (1, 0, 0, -1): 90, (0, 1, 1, 0): 135}
+    return angles[tuple(matrix.ravel().tolist())]
 
 
 def _name_3d(elements: IntArray) -> str:
@@ -129,7 +138,7 @@ def _axis(matrix: IntArray) -> Direction:
     """The direction that the rotation part of a matrix keeps, its first non-zero entry positive."""
     rotation = matrix * round(np.linalg.det(matrix))
     # The sum over the powers of a rotation projects onto its axis (times the order).
-    total = sum(np.linalg.matrix_power(rotation, power) for power in range(1, 13))
+    total = np.sum([np.linalg.matrix_power(rotation, power) for power in range(1, 13)], axis=0)
     column = total[:, np.abs(total).sum(0).argmax()]
     direction = np.sign(column)
     first = direction[np.flatnonzero(direction)[0]]

@@ -74,6 +74,7 @@ def kernel_orbits(
         >>> D4 = group("D4")
         >>> [kernel_orbits(D4.subgroup(H), "trivial", "trivial", (5, 5)).num_orbits for H in ("C1", "C4", "D4")]
         [25, 7, 6]
+
     Source: Maile, Wilson and Forré (2023), section 3; equation (1) of the method's page.
     """
     group = subgroup.group
@@ -96,7 +97,7 @@ def _index_images(subgroup: Subgroup, representation: Representation) -> IntArra
     """images[h, g] = index of h·g; a single column of zeros for a trivial feature."""
     if representation == "trivial":
         return np.zeros((subgroup.order, 1), dtype=np.int64)
-    return subgroup.group.table[list(subgroup.indices), :]
+    return np.asarray(subgroup.group.table[list(subgroup.indices), :])
 
 
 def _offset_images(matrices: IntArray, kernel_size: tuple[int, ...], name: str) -> NDArray[np.int64]:
@@ -110,7 +111,7 @@ def _offset_images(matrices: IntArray, kernel_size: tuple[int, ...], name: str) 
     landed = (moved + (extents - 1)) // 2
     if (landed < 0).any() or (landed >= extents).any():
         raise ShapeError(f"kernel of extents {kernel_size}: {name} exchanges its axes, so they must be equal.")
-    return np.ravel_multi_index(tuple(np.moveaxis(landed, -1, 0)), kernel_size).astype(np.int64)
+    return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(landed, -1, 0)), kernel_size), dtype=np.int64)
 
 
 def _orbits_of_images(subgroup: Subgroup, shape: tuple[int, ...], images: IntArray) -> Orbits:

@@ -45,6 +45,7 @@ def distances(network: nn.Module) -> DistanceTable:
         >>> conv = Conv2d(1, 2, 3, group="C4", subgroup="C2", source="trivial")
         >>> {H: round(d, 6) for H, d in distances(nn.Sequential(conv))["0"].items() if H != "C4"}
         {'C1': 0.0, 'C2': 0.0}
+
     Source: the method's page, section 2.
     """
     return DistanceTable(

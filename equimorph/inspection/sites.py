@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from torch import nn
@@ -34,8 +35,7 @@ def check_chain(constraints: Mapping[str, Subgroup]) -> None:
     Raises:
         ConfigurationError: Names the first two sites where the constraint grows.
     """
-    names = list(constraints)
-    for earlier, later in zip(names, names[1:], strict=False):
+    for earlier, later in itertools.pairwise(constraints):
         if not constraints[later] <= constraints[earlier]:
             raise ConfigurationError(
                 f'constraints grow with depth: "{later}" has {constraints[later].name} after "{earlier}" with '

@@ -15,7 +15,81 @@ from equimorph.spaces import KernelShape, TiedSpace
 
 
 class _Conv(SpaceLayer):
-    """A convolution that commutes with a subgroup H of G.
+    """What convolutions of one, two and three dimensions have in common; `Conv2d` describes the arguments."""
+
+    dim: ClassVar[int]
+
+    def __init__(
+        self,
+        in_fields: int,
+        out_fields: int,
+        kernel_size: int | tuple[int, ...],
+        *,
+        group: Group | str,
+        subgroup: Subgroup | str | None = None,
+        source: Representation = "regular",
+        target: Representation = "regular",
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] | str = 0,
+        dilation: int | tuple[int, ...] = 1,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        constraint = resolve_constraint(group, subgroup, dim=self.dim)
+        extents = self._per_axis(kernel_size, "kernel_size")
+        self.stride = self._per_axis(stride, "stride")
+        self.dilation = self._per_axis(dilation, "dilation")
+        if isinstance(padding, str):
+            if padding != "same" or any(extent % 2 == 0 for extent in extents):
+                raise ShapeError(
+                    f'{type(self).__name__}: padding is numbers, or "same" with odd kernels; '
+                    f"got {padding!r} with {extents}."
+                )
+            padding = tuple(d * (k // 2) for k, d in zip(extents, self.dilation, strict=True))
+        self.padding = self._per_axis(padding, "padding")
+        shape = KernelShape(constraint.group, out_fields, in_fields, extents, target, source)
+        self.space = TiedSpace(shape, constraint, bias=bias, generator=generator, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve a plain tensor (batch, channels, *spatial)."""
+        if x.shape[1] != self.space.shape.in_channels:
+            raise ShapeError(f"{type(self).__name__}: needs {self.space.shape.in_channels} channels, got {x.shape[1]}.")
+        weight, bias = self.space()
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.dim - 1]
+        return convolve(x, weight, bias, self.stride, self.padding, self.dilation)
+
+    def extra_repr(self) -> str:
+        """What `print` shows of the layer."""
+        shape = self.space.shape
+        return (
+            f"{shape.in_fields} {shape.source} -> {shape.out_fields} {shape.target}, "
+            f"kernel_size={shape.kernel_size}, stride={self.stride}, padding={self.padding}"
+        )
+
+    def _per_axis(self, value: int | tuple[int, ...], what: str) -> tuple[int, ...]:
+        values = (value,) * self.dim if isinstance(value, int) else tuple(value)
+        if len(values) != self.dim or (what != "padding" and min(values) < 1) or min(values) < 0:
+            raise ShapeError(f"{type(self).__name__}: {what} is one positive number or {self.dim}, got {value}.")
+        return values
+
+
+class Conv1d(_Conv):
+    """A convolution of signals that commutes with a subgroup H of G; arguments as for `Conv2d`.
+
+    Example:
+        >>> lift = Conv1d(1, 4, 5, group="Z2", source="trivial", padding="same")
+        >>> tuple(lift(torch.zeros(2, 1, 50)).shape)
+        (2, 8, 50)
+    """
+
+    dim = 1
+
+
+class Conv2d(_Conv):
+    """A convolution of images that commutes with a subgroup H of G.
 
         out = conv(x, E_H(w)) + E_H(b)
 
@@ -46,88 +120,20 @@ class _Conv(SpaceLayer):
         >>> inner = Conv2d(4, 8, 3, group="D4", subgroup="C4", padding="same")
         >>> tuple(inner(lift(torch.zeros(2, 3, 12, 12))).shape), inner.constraint.name
         ((2, 64, 12, 12), 'C4')
+
     Source: Cohen and Welling (2016); Maile, Wilson and Forré (2023), section 3.
     """
 
-    dim: ClassVar[int]
-
-    def __init__(
-        self,
-        in_fields: int,
-        out_fields: int,
-        kernel_size: int | tuple[int, ...],
-        *,
-        group: Group | str,
-        subgroup: Subgroup | str | None = None,
-        source: Representation = "regular",
-        target: Representation = "regular",
-        stride: int | tuple[int, ...] = 1,
-        padding: int | tuple[int, ...] | str = 0,
-        dilation: int | tuple[int, ...] = 1,
-        bias: bool = True,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        constraint = resolve_constraint(group, subgroup, dim=self.dim)
-        extents = self._per_axis(kernel_size, "kernel_size")
-        self.stride = self._per_axis(stride, "stride")
-        self.dilation = self._per_axis(dilation, "dilation")
-        if isinstance(padding, str):
-            if padding != "same" or any(extent % 2 == 0 for extent in extents):
-                raise ShapeError(f'{type(self).__name__}: padding is numbers, or "same" with odd kernels; '
-                                 f"got {padding!r} with {extents}.")
-            padding = tuple(d * (k // 2) for k, d in zip(extents, self.dilation, strict=True))
-        self.padding = self._per_axis(padding, "padding")
-        shape = KernelShape(constraint.group, out_fields, in_fields, extents, target, source)
-        self.space = TiedSpace(shape, constraint, bias=bias, generator=generator, device=device, dtype=dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve a plain tensor (batch, channels, *spatial)."""
-        if x.shape[1] != self.space.shape.in_channels:
-            raise ShapeError(f"{type(self).__name__}: needs {self.space.shape.in_channels} channels, got {x.shape[1]}.")
-        weight, bias = self.space()
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.dim - 1]
-        return convolve(x, weight, bias, self.stride, self.padding, self.dilation)
-
-    def extra_repr(self) -> str:
-        """What `print` shows of the layer."""
-        shape = self.space.shape
-        return (
-            f"{shape.in_fields} {shape.source} -> {shape.out_fields} {shape.target}, "
-            f"kernel_size={shape.kernel_size}, stride={self.stride}, padding={self.padding}"
-        )
-
-    def _per_axis(self, value: int | tuple[int, ...], what: str) -> tuple[int, ...]:
-        values = (value,) * self.dim if isinstance(value, int) else tuple(value)
-        if len(values) != self.dim or (what != "padding" and min(values) < 1) or min(values) < 0:
-            raise ShapeError(f"{type(self).__name__}: {what} is one positive number or {self.dim}, got {value}.")
-        return values
-
-
-class Conv1d(_Conv):
-    __doc__ = (_Conv.__doc__ or "").split("    Example:")[0] + (
-        """    Example:
-        >>> lift = Conv1d(1, 4, 5, group="Z2", source="trivial", padding="same")
-        >>> tuple(lift(torch.zeros(2, 1, 50)).shape)
-        (2, 8, 50)
-    """
-    )
-    dim = 1
-
-
-class Conv2d(_Conv):
-    __doc__ = _Conv.__doc__
     dim = 2
 
 
 class Conv3d(_Conv):
-    __doc__ = (_Conv.__doc__ or "").split("    Example:")[0] + (
-        """    Example:
+    """A convolution of volumes that commutes with a subgroup H of G; arguments as for `Conv2d`.
+
+    Example:
         >>> lift = Conv3d(1, 2, 3, group="Oh", subgroup="C4v@z", source="trivial", padding="same")
         >>> tuple(lift(torch.zeros(2, 1, 6, 6, 6)).shape)
         (2, 96, 6, 6, 6)
     """
-    )
+
     dim = 3

@@ -40,6 +40,7 @@ class Linear(SpaceLayer):
         >>> head = Linear(4, 10, group="D4", subgroup="C4")
         >>> tuple(head(torch.zeros(2, 32)).shape), sum(p.numel() for p in head.parameters())
         ((2, 10), 90)
+
     Source: equation (1) of the method's page with g and delta absent.
     """
 

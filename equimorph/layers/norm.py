@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Self
 
 import torch
@@ -44,6 +43,7 @@ class BatchNorm(Constrained):
         >>> norm = BatchNorm(4, group="D4", subgroup="C4")
         >>> tuple(norm.weight.shape), tuple(norm(torch.randn(2, 32, 5, 5)).shape)
         ((2, 4), (2, 32, 5, 5))
+
     Source: Ioffe and Szegedy (2015); tied as in equation (1) of the method's page.
     """
 

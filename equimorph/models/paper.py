@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from equimorph.errors import ConfigurationError, ShapeError
-from equimorph.groups import Group, Subgroup, group as group_named
+from equimorph.groups import Group, Subgroup
+from equimorph.groups import group as group_named
 from equimorph.inspection import check_chain
 from equimorph.layers import AvgPool, BatchNorm, Conv1d, Conv2d, Conv3d, GlobalAvgPool, Linear
 from equimorph.morphisms.reinitialize import seeded
@@ -48,6 +49,7 @@ class PaperNetwork(nn.Sequential):
         >>> network = PaperNetwork(group="D4", image_size=28, in_channels=1, num_classes=10, fields=(2, 4), depth=4)
         >>> network(torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 10])
+
     Source: Maile, Wilson and Forré (2023), section 5 and its released code.
     """
 
@@ -69,7 +71,11 @@ class PaperNetwork(nn.Sequential):
         ambient = group_named(group) if isinstance(group, str) else group
         stages = (fields, 2 * fields) if isinstance(fields, int) else tuple(fields)
         _check_sizes(
-            stages=stages, depth=depth, kernel_size=kernel_size, in_channels=in_channels, num_classes=num_classes,
+            stages=stages,
+            depth=depth,
+            kernel_size=kernel_size,
+            in_channels=in_channels,
+            num_classes=num_classes,
             head_units=head_units,
         )
         pools = _default_pools(image_size, depth) if pool_after is None else tuple(pool_after)
@@ -134,17 +140,16 @@ def _classifier(units: int, num_classes: int, generator: torch.Generator | None)
         return nn.Linear(units, num_classes)
 
 
-def _constraints(
-    ambient: Group, given: str | Subgroup | Sequence[str | Subgroup] | None, depth: int
-) -> list[Subgroup]:
+def _constraints(ambient: Group, given: str | Subgroup | Sequence[str | Subgroup] | None, depth: int) -> list[Subgroup]:
     names = [*(f"block{number}.conv" for number in range(1, depth + 1)), "head.linear"]
-    each = [ambient.whole if given is None else given] * len(names) if isinstance(given, str | Subgroup | None) else given
-    if len(each) != len(names):
+    if given is None or isinstance(given, str | Subgroup):
+        given = [ambient.whole if given is None else given] * len(names)
+    if len(given) != len(names):
         raise ConfigurationError(
-            f"PaperNetwork: {len(each)} constraints for {len(names)} sites ({depth} blocks and the head); "
+            f"PaperNetwork: {len(given)} constraints for {len(names)} sites ({depth} blocks and the head); "
             "give one for each, or one for all."
         )
-    subgroups = [ambient.subgroup(one) if isinstance(one, str) else one for one in each]
+    subgroups = [ambient.subgroup(one) if isinstance(one, str) else one for one in given]
     check_chain(dict(zip(names, subgroups, strict=True)))
     return subgroups
 

@@ -54,10 +54,11 @@ def parameter_groups(
         >>> [group["lr"] for group in parameter_groups(conv, lr=0.1)]
         [0.025]
         >>> sgd = torch.optim.SGD(parameter_groups(conv, lr=0.1), momentum=0.9)
+
     Source: the method's page, section 2.
     """
     if not issubclass(optimizer, (SGD, Adam)):
-        raise ConfigurationError(f"parameter_groups: scales are known for SGD, Adam and AdamW, not {optimizer.__name__}.")
+        raise ConfigurationError(f"parameter_groups: needs SGD, Adam or AdamW, got {optimizer.__name__}.")
     options: Options = {"lr": lr, "weight_decay": weight_decay}
     if issubclass(optimizer, Adam):
         options["eps"] = eps
@@ -97,6 +98,7 @@ def carry_optimizer(optimizer: Optimizer, *, source: nn.Module, target: nn.Modul
         >>> child = relax(conv, "C4")
         >>> carry_optimizer(adam, source=conv, target=child).param_groups[0]["eps"]
         4e-08
+
     Source: the table of the method's page, section 2. The map is exact where all orbits of a tensor have one size,
         that is for every tensor but the kernel from a trivial to a trivial feature, where r is the ratio of means.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -17,11 +18,13 @@ from equimorph.layers.convolution import Conv1d, Conv2d, Conv3d
 LayerType = TypeVar("LayerType", bound=nn.Module)
 
 _CONVERTED = (SpaceLayer, BatchNorm, AvgPool, MaxPool, GlobalAvgPool)
-_CONVOLUTIONS = {Conv1d: nn.Conv1d, Conv2d: nn.Conv2d, Conv3d: nn.Conv3d}
-_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-_AVERAGES = {3: nn.AvgPool1d, 4: nn.AvgPool2d, 5: nn.AvgPool3d}
-_MAXIMA = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
-_GLOBAL_AVERAGES = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
+_Layer = Callable[..., nn.Module]
+
+_CONVOLUTIONS: dict[type, _Layer] = {Conv1d: nn.Conv1d, Conv2d: nn.Conv2d, Conv3d: nn.Conv3d}
+_NORMS: dict[int, _Layer] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_AVERAGES: dict[int, _Layer] = {3: nn.AvgPool1d, 4: nn.AvgPool2d, 5: nn.AvgPool3d}
+_MAXIMA: dict[int, _Layer] = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
+_GLOBAL_AVERAGES: dict[int, _Layer] = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
 
 
 def plain(network: nn.Module, example: Tensor) -> nn.Module:
@@ -96,7 +99,7 @@ def _leaf(module: nn.Module, size: tuple[int, ...]) -> nn.Module:
         if isinstance(module, Linear):
             layer: nn.Module = nn.Linear(shape.in_channels, shape.out_channels, bias=bias is not None)
         else:
-            layer = _CONVOLUTIONS[type(module)](  # type: ignore[index]
+            layer = _CONVOLUTIONS[type(module)](
                 shape.in_channels,
                 shape.out_channels,
                 shape.kernel_size,
@@ -115,7 +118,7 @@ def _leaf(module: nn.Module, size: tuple[int, ...]) -> nn.Module:
         return nn.Sequential(_GLOBAL_AVERAGES[rank](1), nn.Flatten()).eval()
     assert isinstance(module, (AvgPool, MaxPool))
     classes = _AVERAGES if isinstance(module, AvgPool) else _MAXIMA
-    return classes[rank](module.windows(size[2:]), stride=module.stride).eval()  # type: ignore[operator]
+    return classes[rank](module.windows(size[2:]), stride=module.stride).eval()
 
 
 def _with_state(layer: LayerType, state: dict[str, Tensor]) -> LayerType:
@@ -129,9 +132,7 @@ def _with_state(layer: LayerType, state: dict[str, Tensor]) -> LayerType:
 def _expression(module: nn.Module, depth: int) -> str:
     if type(module) is nn.Sequential:
         indent = "    " * (depth + 1)
-        parts = [
-            f"{indent}({name!r}, {_expression(child, depth + 1)}),\n" for name, child in module.named_children()
-        ]
+        parts = [f"{indent}({name!r}, {_expression(child, depth + 1)}),\n" for name, child in module.named_children()]
         return f"nn.Sequential(OrderedDict([\n{''.join(parts)}{'    ' * depth}]))"
     if not type(module).__module__.startswith("torch.nn.") or list(module.children()):
         raise MorphismError(f"plain_source: {type(module).__name__} is not one of torch's own layers.")
@@ -141,6 +142,7 @@ def _expression(module: nn.Module, depth: int) -> str:
 _SOURCE = '''"""The network that the search found, in torch alone. `load(folder)` returns it with its weights."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch

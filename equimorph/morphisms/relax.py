@@ -40,6 +40,7 @@ def relax(module: Module, to: Target) -> Module:
         >>> freer = relax(conv, "C4")
         >>> freer.constraint.name, bool((freer.dense_weight() == conv.dense_weight()).all())
         ('C4', True)
+
     Source: Maile, Wilson and Forré (2023), section 4.
     """
     return _moved("relax", module, to, lambda part, subgroup: part.relaxed(subgroup))
@@ -63,6 +64,7 @@ def constrain(module: Module, to: Target) -> Module:
         >>> from equimorph.layers import Conv2d
         >>> constrain(Conv2d(2, 3, 3, group="D4", subgroup="C1"), "D4").constraint.name
         'D4'
+
     Source: the projection P_H of the method's page, section 1.
     """
     return _moved("constrain", module, to, lambda part, subgroup: part.projected(subgroup))

@@ -56,6 +56,7 @@ class Evolutionary(Strategy):
         >>> result = search.run(network, data, training=settings)
         >>> len(result.history) > 4, result.candidate.last_epoch
         (True, 2.0)
+
     Source: Maile, Wilson and Forré (2023), section 4.1. Where their search trains every generation for the same time,
         ours fixes the length of the lineage, so that it is compared with other methods at equal training.
     """

@@ -26,10 +26,11 @@ def one_step_relaxations(chain: Chain, members: Sequence[Subgroup]) -> dict[Chai
         >>> C1, C4, D4 = (group("D4").subgroup(name) for name in ("C1", "C4", "D4"))
         >>> list(one_step_relaxations((D4, C4), (C1, C4, D4)).values())
         ['site 2 to C1', 'site 1 to C4']
+
     Source: Maile, Wilson and Forré (2023), section 4.1.
     """
     last = len(chain) - 1
-    found = {(*chain[:last], H): f"site {last + 1} to {H.name}" for H in _largest_first(members) if H < chain[last]}
+    found = {(*chain[:last], H): f"site {last + 1} to {H.name}" for H in _largest_first(members) if chain[last] > H}
     for site in range(last):
         if chain[site + 1] < chain[site]:
             moved = (*chain[:site], chain[site + 1], *chain[site + 1 :])

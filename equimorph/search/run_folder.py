@@ -125,11 +125,13 @@ def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
     """
     folder = Path(run)
     try:
-        architecture = json.loads((folder / "best" / "architecture.json").read_text())
+        path = folder / "best" / "architecture.json"
+        architecture = json.loads(path.read_text())
         constraints, number = architecture["constraints"], architecture["candidate"]
-        weights = safetensors.torch.load_file(folder / "candidates" / _weights_name(number))
-    except FileNotFoundError as error:
-        raise RunFolderError(f"load: {run} is not the folder of a finished run: no {error.filename}.") from None
+        path = folder / "candidates" / _weights_name(number)
+        weights = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise RunFolderError(f"load: {run} is not the folder of a finished run: no {path}.") from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunFolderError(f"load: {run} is damaged: {error}.") from None
     if network is not None:
@@ -159,7 +161,7 @@ def _save(network: nn.Module, path: Path) -> None:
 
 
 def _environment(device: torch.device) -> dict[str, Any]:
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

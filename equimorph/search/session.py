@@ -82,7 +82,7 @@ class Session:
             raise DivergedError(
                 step,
                 f"search: the loss of the first network is not a finite number at step {step + 1} of the training; "
-                f"try a smaller learning rate than {self.trainer.settings.learning_rate:g} (--lr), or another optimizer.",
+                f"try a smaller --lr than {self.trainer.settings.learning_rate:g}, or another --optimizer.",
             )
         return Member(outcome.candidate, outcome.state)
 
@@ -174,9 +174,7 @@ def train(
     reports: list[EpochReport] = []
     diverged_at_step = None
     try:
-        trainer.advance(
-            state, until_step, candidate=number, on_report=reports.append, on_steps=observer.stepped
-        )
+        trainer.advance(state, until_step, candidate=number, on_report=reports.append, on_steps=observer.stepped)
     except DivergedError as error:
         diverged_at_step = error.step
     trained = diverged_at_step is None

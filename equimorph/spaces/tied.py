@@ -71,7 +71,8 @@ class TiedSpace(WeightSpace):
         """E_H(b), shape (out channels,)."""
         if self.bias is None or self.bias_expansion is None:
             return None
-        return self.bias_expansion(self.bias).T.reshape(-1)
+        bias: Tensor = self.bias_expansion(self.bias)
+        return bias.T.reshape(-1)
 
     def parameter_orbits(self) -> dict[str, Orbits]:
         """The orbits behind `weight` and `bias`."""
@@ -131,8 +132,8 @@ class TiedSpace(WeightSpace):
         )
         moved.weight.copy_(collapse(moved.weight_expansion, self.weight_expansion(self.weight)))
         moved.weight.requires_grad_(self.weight.requires_grad)
-        if self.bias is not None and self.bias_expansion is not None and moved.bias is not None:
+        if self.bias_expansion is not None and moved.bias_expansion is not None:
+            assert self.bias is not None and moved.bias is not None
             moved.bias.copy_(collapse(moved.bias_expansion, self.bias_expansion(self.bias)))
             moved.bias.requires_grad_(self.bias.requires_grad)
         return moved.train(self.training)
-

@@ -117,7 +117,7 @@ class Trainer:
         for group in groups:
             group["initial_lr"] = group["lr"]
         options: dict[str, Any] = {"momentum": settings.momentum} if settings.optimizer == "sgd" else {}
-        return TrainingState(network, settings.optimizer_class(groups, **options))  # type: ignore[arg-type]
+        return TrainingState(network, settings.optimizer_class(groups, **options))
 
     def advance(
         self,

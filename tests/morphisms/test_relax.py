@@ -1,4 +1,4 @@
-"""Relaxing keeps the function to the bit and leaves its argument alone; constraining is the nearest equivariant module."""
+"""Relaxing keeps the function to the bit and leaves its argument alone; constraining finds the nearest module."""
 
 import copy
 import itertools
