@@ -83,7 +83,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     add("--precision", type=PrecisionName, default="32", help="32, 64, bf16-mixed or 16-mixed")
     add("--seed", type=int, default=0, help="seed of everything drawn at random")
-    add("--tensorboard", type=bool, default=False, help="also write logs for TensorBoard into the run folder")
+    add("--tensorboard", action="store_true", help="also write logs for TensorBoard into the run folder")
     add("--debug", action="store_true", help="show the trace of an error")
 
 

@@ -91,6 +91,11 @@ class Evolutionary(Strategy):
         """Check that every constraint of the network is in [G], and that each generation has a step to train."""
         ambient = ambient_group(network)
         members = self._members(ambient)
+        if len(members) == 1:
+            raise ConfigurationError(
+                f"evolutionary search: {ambient.name} is the only subgroup that sites may have, so there is nothing to "
+                "search; name smaller ones in groups (--subgroups)."
+            )
         for site, constraint in sites(network).items():
             if constraint not in members:
                 names = ", ".join(H.name for H in members)

@@ -214,7 +214,8 @@ class _LossWatch:
     """Keeps the sum of losses, and the first step at which one was not finite, on the device."""
 
     def __init__(self, device: torch.device) -> None:
-        self._sum = torch.zeros((), dtype=torch.float64, device=device)
+        wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
+        self._sum = torch.zeros((), dtype=wide, device=device)
         self._count = 0
         self._bad_step = torch.full((), -1, device=device)
 
