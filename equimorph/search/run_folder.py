@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -106,7 +107,7 @@ class RunFolder:
 
     def _append(self, name: str, line: Mapping[str, Any]) -> None:
         with (self.path / name).open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.write(json.dumps(_without_nan(line), allow_nan=False) + "\n")
 
     def _write_json(self, name: str, content: Any) -> None:
         (self.path / name).write_text(json.dumps(content, indent=2) + "\n")
@@ -146,6 +147,13 @@ def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
     except RuntimeError as error:
         raise RunFolderError(f"load: the weights in {run} do not fit the network: {error}.") from None
     return found.eval()
+
+
+def _without_nan(line: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no word for infinity: a test loss that overflowed, say, is null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()
+    }
 
 
 def _weights_name(number: int) -> str:

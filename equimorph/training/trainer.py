@@ -30,7 +30,7 @@ _CHECK_EVERY = 25  # steps between looks at the loss, each of which waits for th
 
 def error_rate(outputs: Tensor, targets: Tensor) -> Tensor:
     """The share of samples whose largest output is not the target's."""
-    return (outputs.argmax(1) != targets).float().mean()
+    return (outputs.argmax(1) != targets).to(_wide_dtype(outputs.device)).mean()
 
 
 @dataclass
@@ -164,7 +164,7 @@ class Trainer:
                         told = state.step
                 if at_report:
                     validation = self._evaluate(network, self._splits["validation"])
-                    if not math.isfinite(validation.loss):
+                    if not (math.isfinite(validation.loss) and math.isfinite(validation.error)):
                         raise _diverged(state.step - 1)
                     epoch = state.step / self.steps_per_epoch
                     rate = self.settings.learning_rate * factor
@@ -214,8 +214,7 @@ class _LossWatch:
     """Keeps the sum of losses, and the first step at which one was not finite, on the device."""
 
     def __init__(self, device: torch.device) -> None:
-        wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
-        self._sum = torch.zeros((), dtype=wide, device=device)
+        self._sum = torch.zeros((), dtype=_wide_dtype(device), device=device)
         self._count = 0
         self._bad_step = torch.full((), -1, device=device)
 
@@ -236,6 +235,11 @@ class _LossWatch:
         self._sum.zero_()
         self._count = 0
         return mean
+
+
+def _wide_dtype(device: torch.device) -> torch.dtype:
+    """The dtype to add many numbers in: float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _diverged(step: int) -> DivergedError:
