@@ -1,12 +1,12 @@
-"""Does the search beat every static symmetry on RotMNIST, at a width and length that two cores can afford?
+"""Does the search beat every static symmetry, at a width and length that two cores can afford?
 
 Runs the evolutionary search beside static D4, C4 and C1 for the same epochs, and prints a Markdown table. Each run has
 its own folder under --out; one that is there already is not run again, so the benchmark can be interrupted, and
-several processes can share it with different --strategies. About 40 minutes for the search and 9 for each static
-network on one core.
+several processes can share it with different --strategies.
 
-    python benchmarks/rotmnist_small.py --data-dir DATA --out runs/rotmnist-small
-    python benchmarks/rotmnist_small.py --out runs/rotmnist-small --table
+    python benchmarks/search_against_static.py --data digits --epochs 18 --generations 3 --children 8 --seeds 0,1,2
+    python benchmarks/search_against_static.py --data rotmnist --data-dir DATA
+    python benchmarks/search_against_static.py --data rotmnist --table
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from equimorph.reports.words import compact
 STRATEGIES = ("evolutionary", "static:D4", "static:C4", "static:C1")
 
 
-def run(strategy: str, arguments: argparse.Namespace) -> None:
-    folder = arguments.out / f"{strategy.replace(':', '-')}-seed{arguments.seed}"
-    if folder.exists() and read_numbers(folder).is_finished:
+def run(strategy: str, seed: int, arguments: argparse.Namespace) -> None:
+    folder = arguments.out / f"{strategy.replace(':', '-')}-seed{seed}"
+    if (folder / "best").exists() and read_numbers(folder).is_finished:
         return
     if folder.exists():
         shutil.rmtree(folder)  # an interrupted run
     options = {
-        "data": "rotmnist",
-        "data-dir": arguments.data_dir,
+        "data": arguments.data,
         "group": "D4",
         "subgroups": "C1,C4,D4",
         "strategy": strategy,
@@ -41,9 +40,11 @@ def run(strategy: str, arguments: argparse.Namespace) -> None:
         "generations": arguments.generations,
         "children": arguments.children,
         "population": 3,
-        "seed": arguments.seed,
+        "seed": seed,
         "out": folder,
     }
+    if arguments.data_dir is not None:
+        options["data-dir"] = arguments.data_dir
     status = equimorph(["search", *(f"--{name}={value}" for name, value in options.items())])
     if status:
         raise SystemExit(status)
@@ -68,19 +69,23 @@ def print_table(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="rotmnist")
     parser.add_argument("--data-dir", default=None)
-    parser.add_argument("--out", type=Path, default=Path("runs/rotmnist-small"))
+    parser.add_argument("--out", type=Path, default=None, help="default: runs/against-static-DATA")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--fields", default="4,8")
     parser.add_argument("--epochs", type=float, default=12)
     parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--children", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", default="0")
     parser.add_argument("--table", action="store_true", help="only print the table of finished runs")
     arguments = parser.parse_args()
+    if arguments.out is None:
+        arguments.out = Path("runs") / f"against-static-{arguments.data}"
     if not arguments.table:
-        for strategy in arguments.strategies.split(","):
-            run(strategy, arguments)
+        for seed in map(int, arguments.seeds.split(",")):
+            for strategy in arguments.strategies.split(","):
+                run(strategy, seed, arguments)
     print_table(arguments.out)
 
 
