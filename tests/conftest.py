@@ -12,3 +12,9 @@ def dtype(request):
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    # The tensors are small: a second thread gains nothing, and waits long where the machine has other work.
+    torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 
 from equimorph import data, reports
 from equimorph.cli.progress import ProgressBar, TensorBoardLog, Together
-from equimorph.errors import ConfigurationError
+from equimorph.errors import ConfigurationError, DivergedError
 from equimorph.groups import group
 from equimorph.inspection import sites
 from equimorph.models import PaperNetwork
@@ -133,7 +133,13 @@ def run(options: Any) -> int:
     config = {key: value for key, value in options.as_dict().items() if key not in _NOT_IN_CONFIG}
     with ProgressBar() as bar:
         observer = Together(bar, TensorBoardLog(options.out)) if options.tensorboard else bar
-        result = strategy.run(network, samples, training=training, out=options.out, config=config, observer=observer)
+        try:
+            result = strategy.run(
+                network, samples, training=training, out=options.out, config=config, observer=observer
+            )
+        except DivergedError:
+            reports.write(options.out)  # the page says how far it got
+            raise
     page = reports.write(options.out)
     print(_summary(result, samples, page))
     return 0

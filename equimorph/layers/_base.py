@@ -81,10 +81,8 @@ class SpaceLayer(Constrained):
         return self.space
 
     def _on(self, space: WeightSpace) -> Self:
-        layer = copy.copy(self)
-        # copy.copy shares the dictionary of submodules with the original; the new layer needs its own.
-        layer.__dict__["_modules"] = {**self._modules, "space": space}
-        return layer
+        # The memo makes deepcopy put the new space where it finds the old one.
+        return copy.deepcopy(self, memo={id(self.space): space})
 
 
 @dataclass(frozen=True)

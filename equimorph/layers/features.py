@@ -38,7 +38,7 @@ def transform(feature: Tensor, element: int, group: Group, representation: Repre
         fields = feature.unflatten(1, (-1, group.order))
         feature = fields.index_select(2, source).flatten(1, 2)
     if spatial == 0:
-        return feature
+        return feature.clone()
     matrix = group.elements[element]
     # Row i of a signed permutation matrix says which axis lands on axis i, and whether it is turned round.
     origin = abs(matrix).argmax(1)

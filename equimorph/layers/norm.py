@@ -145,7 +145,10 @@ class BatchNorm(Constrained):
     def relaxed(self, subgroup: Subgroup) -> Self:
         """A new norm of the same function in evaluation mode, bit for bit, tied over the orbits of a smaller group."""
         if not subgroup <= self.subgroup:
-            raise MorphismError(f"relax: {subgroup.name} is not contained in {self.subgroup.name}, the present one.")
+            raise MorphismError(
+                f"relax: {subgroup.name} is not contained in {self.subgroup.name}, the present constraint; "
+                "relaxing goes to a smaller group (constrain goes the other way)."
+            )
         tables = {name: self.expansion(table) for name, table in self._tables().items()}
         return self._on(subgroup, lambda norm: {name: norm.expansion.representatives(t) for name, t in tables.items()})
 

@@ -48,6 +48,8 @@ class _Pool(nn.Module):
 
     def windows(self, sides: tuple[int, ...]) -> tuple[int, ...]:
         """The window along each axis of an input with these sides."""
+        if not sides:
+            raise ShapeError(f"{type(self).__name__}: needs (batch, channels, *spatial), got no spatial axis.")
         if min(sides) < self.stride:
             raise ShapeError(
                 f"{type(self).__name__}: sides {tuple(sides)} are smaller than the stride {self.stride}; "
@@ -93,4 +95,6 @@ class GlobalAvgPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Average a plain tensor over its positions."""
+        if x.ndim < 3:
+            raise ShapeError("GlobalAvgPool: needs (batch, channels, *spatial), got no spatial axis.")
         return x.flatten(2).mean(2)

@@ -85,7 +85,9 @@ class TiedSpace(WeightSpace):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw w from a normal distribution of variance 2 / (dense fan-in), the same for every H; set the bias to zero.
 
-        A map from regular to trivial features sums |H| nearly equal features, so its variance is divided by |H|.
+        A map from regular to trivial features sums |H| nearly equal features, so its variance is divided by |H|. After
+        global pooling they are nearly equal and the outputs have one scale for every H; a convolution of features with
+        correlation rho along orbits has outputs of mean square 1 / |H| + rho (1 - 1 / |H|) of those of a free one.
         """
         variance = 2 / self.shape.fan_in
         if self.shape.source == "regular" and self.shape.target == "trivial":

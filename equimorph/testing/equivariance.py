@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from equimorph.errors import GroupError
+from equimorph.errors import ConfigurationError, GroupError
 from equimorph.groups import Representation, Subgroup
 from equimorph.layers import sites_of, transform
 from equimorph.layers._base import Constrained
@@ -73,6 +73,7 @@ def assert_equivariant(
         tolerance: Largest relative error; taken from `TOLERANCES` by the dtype of x when left out.
     Raises:
         AssertionError: Names the worst element and its error.
+        ConfigurationError: No tolerance was given, and there is no usual one for this dtype.
     Example:
         >>> import equimorph as em
         >>> conv = em.layers.Conv2d(2, 3, 3, group="D4", subgroup="C4", padding=1, dtype=torch.float64)
@@ -80,6 +81,8 @@ def assert_equivariant(
     """
     errors = equivariance_errors(module, x, source=source, target=target, constraint=constraint)
     worst = max(errors, key=lambda element: errors[element] if errors[element] == errors[element] else float("inf"))
+    if tolerance is None and x.dtype not in TOLERANCES:
+        raise ConfigurationError(f"assert_equivariant: there is no usual tolerance for {x.dtype}; pass tolerance=.")
     bound = TOLERANCES[x.dtype] if tolerance is None else tolerance
     if not errors[worst] <= bound:
         group = (_constraint_of(module) if constraint is None else constraint).group

@@ -73,3 +73,9 @@ def test_images_smaller_than_the_stride_are_refused(pool):
 @every_pool
 def test_pooling_tells_its_stride(pool):
     assert repr(pool(3)) == f"{pool.__name__}(stride=3)"
+
+
+@pytest.mark.parametrize("pool", [AvgPool(2), MaxPool(2), GlobalAvgPool()], ids=lambda pool: type(pool).__name__)
+def test_vectors_cannot_be_pooled(pool):
+    with pytest.raises(ShapeError, match="no spatial axis"):
+        pool(torch.zeros(2, 8))

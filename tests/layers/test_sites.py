@@ -71,3 +71,11 @@ def test_reset_draws_from_the_generator():
     assert not torch.equal(layer.dense_weight(), first)
     layer.reset_parameters(torch.Generator().manual_seed(5))
     assert torch.equal(layer.dense_weight(), first)
+
+
+def test_hooks_of_a_relaxed_layer_are_its_own():
+    conv = em.layers.Conv2d(1, 1, 3, group="D4")
+    called = []
+    em.relax(conv, "C4").register_forward_hook(lambda *inputs: called.append(inputs))
+    conv(torch.zeros(1, 8, 4, 4))
+    assert not called

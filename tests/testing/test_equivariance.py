@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import equimorph as em
-from equimorph.errors import GroupError
+from equimorph.errors import ConfigurationError, GroupError
 from equimorph.layers import BatchNorm, Conv2d, Linear
 from equimorph.testing import TOLERANCES, assert_equivariant, equivariance_errors
 
@@ -144,3 +144,11 @@ def test_invariant_vectors_are_compared_as_they_are():
 def test_a_module_without_a_constraint_asks_for_one():
     with pytest.raises(GroupError, match=r"Conv2d has no constraint of its own; pass constraint="):
         assert_equivariant(nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 4, 4))
+
+
+def test_a_dtype_without_a_usual_tolerance_needs_one():
+    conv = em.layers.Conv2d(1, 1, 3, group="D4", padding=1, dtype=torch.bfloat16)
+    x = torch.randn(2, 8, 5, 5, dtype=torch.bfloat16)
+    with pytest.raises(ConfigurationError, match="pass tolerance="):
+        assert_equivariant(conv, x)
+    assert_equivariant(conv, x, tolerance=0.1)
