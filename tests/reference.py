@@ -113,12 +113,16 @@ def correlate(x, kernel, *, stride=1, padding=0, dilation=1):
     """out[b, o](x) = sum over c and taps t of f[b, c](stride x + dilation t - padding) kernel[o, c](t)."""
     spatial = x.ndim - 2
     padded = torch.nn.functional.pad(x, (padding, padding) * spatial)
-    extents = [(side - dilation * (k - 1) - 1) // stride + 1
-               for side, k in zip(padded.shape[2:], kernel.shape[2:], strict=True)]
+    extents = [
+        (side - dilation * (k - 1) - 1) // stride + 1
+        for side, k in zip(padded.shape[2:], kernel.shape[2:], strict=True)
+    ]
     out = x.new_zeros(x.shape[0], kernel.shape[0], *extents)
     for tap in product(*map(range, kernel.shape[2:])):
-        window = [slice(dilation * t, dilation * t + stride * (extent - 1) + 1, stride)
-                  for t, extent in zip(tap, extents, strict=True)]
+        window = [
+            slice(dilation * t, dilation * t + stride * (extent - 1) + 1, stride)
+            for t, extent in zip(tap, extents, strict=True)
+        ]
         out += torch.einsum("bc...,oc->bo...", padded[(..., *window)], kernel[(..., *tap)])
     return out
 

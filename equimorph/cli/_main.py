@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from argparse import ArgumentError
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = options.subcommand
         status: int = _SUBCOMMANDS[chosen].run(options[chosen])
         return status
-    except (ArgumentError, EquimorphError) as error:
+    except (ArgumentError, EquimorphError, UnicodeDecodeError) as error:
         if debug:
             traceback.print_exc()
         print(f"equimorph: {_one_line(error)}", file=sys.stderr)
@@ -61,7 +62,25 @@ def _parser() -> ArgumentParser:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "the --config file is not text in UTF-8."
     if isinstance(error, ArgumentError):
-        text = error.message
-    return " ".join(text.split())
+        return _in_options(" ".join(error.message.split()))
+    return " ".join(str(error).split())
+
+
+def _in_options(message: str) -> str:
+    """What the parser says of its keys and types, said of the options that a person typed."""
+    found = re.fullmatch(r'Parser key "(?:\w+\.)?(\w+)": (.*?)\.? (?:Got|Given) value: (.*)', message)
+    if found is None:
+        return re.sub(r"\b(?:search|report)\.(\w+)", lambda key: _option(key[1]), message)
+    key, expected, value = found.groups()
+    choices = re.search(r"Literal\[(.*?)\]", expected)
+    kinds = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
+    named = [kind for name, kind in kinds.items() if name in expected]
+    wanted = f"one of {choices[1]}".replace("'", "") if choices else (named or ["text"])[0]
+    return f'{_option(key)} is "{value}"; it must be {wanted}.'
+
+
+def _option(key: str) -> str:
+    return "RUN" if key == "run" else f"--{key.replace('_', '-')}"

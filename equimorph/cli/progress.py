@@ -34,6 +34,7 @@ class ProgressBar(Observer):
         )
         self._task = self._progress.add_task("training", total=None)
         self._candidates = 0
+        self._shown = False
 
     def __enter__(self) -> Self:
         return self
@@ -41,11 +42,13 @@ class ProgressBar(Observer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._shown:
+            self._progress.stop()
 
     def planned(self, total_steps: int) -> None:
         """Set the length of the bar, and show it from the first time on."""
         self._progress.start()
+        self._shown = True
         self._progress.update(self._task, total=total_steps)
 
     def stepped(self, steps: int) -> None:
@@ -58,7 +61,7 @@ class ProgressBar(Observer):
             return
         self._candidates += 1
         self._progress.update(self._task, description=f"candidate {self._candidates}")
-        if line["status"] == "diverged":
+        if line["status"] == "diverged" and line["generation"] > 0:
             self._console.print(f"candidate {line['candidate']} ({line['move']}) diverged and is dropped")
 
     def selected(self, generation: int, generations: int, parents: list[Member], front: list[Member]) -> None:

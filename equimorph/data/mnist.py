@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -63,15 +65,23 @@ def load_rotmnist(data_dir: str | Path | None = None) -> ImageData:
 def _arrays(data_dir: str | Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     path = find_file(_FILE, data_dir, source=_SOURCE)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not the MNIST file that was expected ({error}); get it from {_SOURCE}.") from None
     shapes = {name: array.shape for name, array in found.items()}
     expected = {"x_train": (60_000, 28, 28), "y_train": (60_000,), "x_test": (10_000, 28, 28), "y_test": (10_000,)}
     if shapes != expected:
         raise DataError(f"{path}: arrays of shapes {shapes}, expected {expected}; get it from {_SOURCE}.")
-    x_train, x_test = (torch.from_numpy(found[name].astype(np.uint8))[:, None] for name in ("x_train", "x_test"))
+    labels = np.concatenate([found["y_train"], found["y_test"]])
+    if any(found[name].dtype != np.uint8 for name in ("x_train", "x_test")) or labels.dtype.kind not in "iu":
+        dtypes = {name: str(array.dtype) for name, array in found.items()}
+        raise DataError(f"{path}: arrays of {dtypes}, expected uint8 pixels and whole numbers; get it from {_SOURCE}.")
+    if labels.min() < 0 or labels.max() > 9:
+        raise DataError(
+            f"{path}: labels from {labels.min()} to {labels.max()}, expected 0 to 9; get it from {_SOURCE}."
+        )
+    x_train, x_test = (torch.from_numpy(found[name])[:, None] for name in ("x_train", "x_test"))
     y_train, y_test = (torch.from_numpy(found[name].astype(np.int64)) for name in ("y_train", "y_test"))
     return x_train, y_train, x_test, y_test
 

@@ -126,6 +126,12 @@ class PaperNetwork(nn.Sequential):
             "pool_after": list(pools),
         }
 
+    def __getitem__(self, index: Any) -> Any:
+        """A part by its place; a slice is an ordinary `nn.Sequential`."""
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
+
     @classmethod
     def from_arguments(cls, arguments: dict[str, Any], constraints: Sequence[str]) -> PaperNetwork:
         """A network of the shape that `arguments` of another one describes."""

@@ -10,7 +10,7 @@ from equimorph.search._base import Strategy
 from equimorph.search.evolutionary import Evolutionary
 from equimorph.search.static import Static
 
-FORMS = ("evolutionary", "static:H", "chain:H1,H2,...")
+FORMS = ("evolutionary", "static:H", "chain:H1,H2,…")
 
 
 def strategy_named(text: str, *, groups: Sequence[str] | None = None, **options: Any) -> Strategy:

@@ -40,6 +40,8 @@ class RunFolder:
     @staticmethod
     def check_absent(path: str | Path) -> None:
         """Raise RunFolderError when there is something at that path already; nothing in it is touched."""
+        if not str(path).strip():
+            raise RunFolderError("search: --out is empty; name the folder to make.")
         if Path(path).exists() or Path(path).is_symlink():
             raise RunFolderError(f"search: {path} exists already; name another folder with --out, or remove it.")
 

@@ -92,7 +92,8 @@ class TrainingSettings:
 
 def derived_seed(seed: int, *path: int) -> int:
     """A seed for one part of a run, independent of all others: the same run seed and path give the same."""
-    state = np.random.SeedSequence([seed, *path]).generate_state(2, np.uint32)
+    # Numbers and their count in one word each, since SeedSequence fills its entropy up with zeros.
+    state = np.random.SeedSequence(seed, spawn_key=(len(path), *path)).generate_state(2, np.uint32)
     return int(state[0]) << 31 ^ int(state[1])
 
 

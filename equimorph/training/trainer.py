@@ -141,7 +141,7 @@ class Trainer:
         Raises:
             DivergedError: The loss is no longer a finite number; its `step` says since when.
         """
-        network, optimizer = self.fabric.setup(state.network, state.optimizer)
+        network, optimizer = self._prepared(state)
         watch = _LossWatch(self.fabric.device)
         report: EpochReport | None = None
         with seeded(derived_seed(self.settings.seed, _CANDIDATES, candidate, state.step)):
@@ -177,7 +177,8 @@ class Trainer:
 
     def evaluate(self, network: nn.Module, split: str) -> Evaluation:
         """Loss and error on the "validation" or the "test" split, in evaluation mode."""
-        return self._evaluate(self.fabric.setup_module(network), self._splits[split])
+        prepared = network if self.dtype is torch.float64 else self.fabric.setup_module(network)
+        return self._evaluate(prepared, self._splits[split])
 
     @torch.no_grad()
     def _evaluate(self, network: nn.Module, split: Split) -> Evaluation:
@@ -188,6 +189,13 @@ class Trainer:
             totals += len(y) * torch.stack([self.loss(outputs, y), self.metric(outputs, y)]).double().cpu()
         loss, error = (totals / len(split)).tolist()
         return Evaluation(loss, error)
+
+    def _prepared(self, state: TrainingState) -> tuple[nn.Module, Optimizer]:
+        """Network and optimizer under the chosen precision, on the device."""
+        if self.dtype is torch.float64:  # Fabric would hand the outputs over in single precision
+            return state.network, state.optimizer
+        network, optimizer = self.fabric.setup(state.network, state.optimizer)
+        return network, optimizer
 
     def _on_device(self, split: Split) -> Split:
         return Split(split.x.to(self.fabric.device), split.y.to(self.fabric.device))

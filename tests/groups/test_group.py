@@ -69,8 +69,10 @@ def test_closure_adds_every_product():
     assert Group([[[1]]], closure=True).order == 1
 
 
-@pytest.mark.parametrize(("name", "dim", "subgroups", "classes"), [
-    ("C1", 1, 1, 1), ("Z2", 1, 2, 2), ("C4", 2, 3, 3), ("D4", 2, 10, 8), ("O", 3, 30, 11), ("Oh", 3, 98, 33)])
+@pytest.mark.parametrize(
+    ("name", "dim", "subgroups", "classes"),
+    [("C1", 1, 1, 1), ("Z2", 1, 2, 2), ("C4", 2, 3, 3), ("D4", 2, 10, 8), ("O", 3, 30, 11), ("Oh", 3, 98, 33)],
+)
 def test_lattice_has_the_known_size(name, dim, subgroups, classes):
     fresh = Group(np.array(em.group(name, dim=dim).elements))
     assert (len(fresh.subgroups()), len(fresh.conjugacy_classes())) == (subgroups, classes)
@@ -113,8 +115,10 @@ def test_generated_subgroup_is_the_smallest_that_holds_its_generators():
 @pytest.mark.parametrize("H", [*D4.subgroups(), *CUBE.subgroups()[::4]], ids=lambda H: f"{H}-{H.group}")
 def test_cosets_partition_the_group_on_both_sides(H):
     group = H.group
-    for rows, sided in ((H.right_cosets(), lambda g: products(H.elements, [g])),
-                        (H.left_cosets(), lambda g: products([g], H.elements))):
+    for rows, sided in (
+        (H.right_cosets(), lambda g: products(H.elements, [g])),
+        (H.left_cosets(), lambda g: products([g], H.elements)),
+    ):
         assert rows.shape == (group.order // H.order, H.order)
         assert sorted(rows.ravel().tolist()) == list(range(group.order))
         for row in rows:
@@ -147,8 +151,11 @@ def test_containment_and_intersection_are_those_of_the_matrices(group):
         assert [g in H for g in range(group.order)] == [matrices([g]) <= left for g in group.elements]
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))],
-                         ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))],
+    ids=["copy", "deepcopy", "pickle"],
+)
 def test_duplicates_of_groups_and_subgroups_are_equal_and_work(duplicate):
     twin = duplicate(D4)
     assert twin == D4 and twin.name == "D4" and np.array_equal(twin.table, D4.table)
@@ -157,17 +164,20 @@ def test_duplicates_of_groups_and_subgroups_are_equal_and_work(duplicate):
         assert duplicate(H).name == H.name
 
 
-@pytest.mark.parametrize(("elements", "needed"), [
-    ([[[0, -1], [1, 0]]], "closure=True"),
-    ([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 0], [0, -1]]], "3 matrices are not closed"),
-    ([[[1, 1], [0, 1]]], "not a signed permutation matrix"),
-    ([[[2, 0], [0, 1]]], "not a signed permutation matrix"),
-    ([[[0, 0], [0, 0]]], "not a signed permutation matrix"),
-    ([[[1.0, 0.0], [0.0, 1.0]]], "integer matrix"),
-    (np.zeros((0, 2, 2), dtype=int), "at least one"),
-    ([[1, 0], [0, 1]], "d = 1, 2 or 3"),
-    ([np.eye(4, dtype=int)], "d = 1, 2 or 3"),
-])
+@pytest.mark.parametrize(
+    ("elements", "needed"),
+    [
+        ([[[0, -1], [1, 0]]], "closure=True"),
+        ([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 0], [0, -1]]], "3 matrices are not closed"),
+        ([[[1, 1], [0, 1]]], "not a signed permutation matrix"),
+        ([[[2, 0], [0, 1]]], "not a signed permutation matrix"),
+        ([[[0, 0], [0, 0]]], "not a signed permutation matrix"),
+        ([[[1.0, 0.0], [0.0, 1.0]]], "integer matrix"),
+        (np.zeros((0, 2, 2), dtype=int), "at least one"),
+        ([[1, 0], [0, 1]], "d = 1, 2 or 3"),
+        ([np.eye(4, dtype=int)], "d = 1, 2 or 3"),
+    ],
+)
 def test_matrices_that_are_no_group_are_refused(elements, needed):
     with pytest.raises(GroupError, match=needed):
         Group(elements)
@@ -180,8 +190,11 @@ def test_unknown_subgroup_is_refused_with_those_there_are():
     assert isinstance(caught.value, EquimorphError) and isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("compare", [lambda a, b: a <= b, lambda a, b: a < b, lambda a, b: a >= b, lambda a, b: a > b,
-                                     lambda a, b: a & b], ids=["<=", "<", ">=", ">", "&"])
+@pytest.mark.parametrize(
+    "compare",
+    [lambda a, b: a <= b, lambda a, b: a < b, lambda a, b: a >= b, lambda a, b: a > b, lambda a, b: a & b],
+    ids=["<=", "<", ">=", ">", "&"],
+)
 def test_subgroups_of_two_groups_do_not_compare(compare):
     here, there = D4.subgroup("C4"), em.group("C4").subgroup("C4")
     with pytest.raises(GroupError, match=r"C4 belongs to D4 and C4 to C4|C4 belongs to C4 and C4 to D4"):

@@ -33,20 +33,37 @@ def test_a_subgroup_keeps_its_name_as_a_group_of_its_own(group):
         assert {K.name for K in alone.subgroups()} == {K.name for K in group.subgroups() if K <= H}
 
 
-@pytest.mark.parametrize(("short", "dim", "name"), [
-    ("D1", 2, "D1@90"), ("D2", 2, "D2@0"), ("C2", 2, "C2"), ("C2", 3, "C2@z"), ("C4", 3, "C4@z"), ("D4", 3, "D4@z"),
-    ("C4v", 3, "C4v@z"), ("D4h", 3, "D4h@z"), ("Cs", 3, "Cs@z"), ("O", 3, "O"), ("Ci", 3, "Ci"), ("C1", 1, "C1")])
+@pytest.mark.parametrize(
+    ("short", "dim", "name"),
+    [
+        ("D1", 2, "D1@90"),
+        ("D2", 2, "D2@0"),
+        ("C2", 2, "C2"),
+        ("C2", 3, "C2@z"),
+        ("C4", 3, "C4@z"),
+        ("D4", 3, "D4@z"),
+        ("C4v", 3, "C4v@z"),
+        ("D4h", 3, "D4h@z"),
+        ("Cs", 3, "Cs@z"),
+        ("O", 3, "O"),
+        ("Ci", 3, "Ci"),
+        ("C1", 1, "C1"),
+    ],
+)
 def test_short_names_mean_the_upright_axis(short, dim, name):
     assert em.group(short, dim=dim).name == name
     assert GRID_GROUPS[dim - 1].subgroup(short).name == name
 
 
-@pytest.mark.parametrize(("name", "mirror"), [
-    ("D1@0", [[-1, 0], [0, 1]]),  # the mirror axis lies flat, so rows change places
-    ("D1@90", [[1, 0], [0, -1]]),
-    ("D1@135", [[0, 1], [1, 0]]),  # from the top left to the bottom right, as the diagonal of a matrix
-    ("D1@45", [[0, -1], [-1, 0]]),
-])
+@pytest.mark.parametrize(
+    ("name", "mirror"),
+    [
+        ("D1@0", [[-1, 0], [0, 1]]),  # the mirror axis lies flat, so rows change places
+        ("D1@90", [[1, 0], [0, -1]]),
+        ("D1@135", [[0, 1], [1, 0]]),  # from the top left to the bottom right, as the diagonal of a matrix
+        ("D1@45", [[0, -1], [-1, 0]]),
+    ],
+)
 def test_angle_of_a_mirror_is_that_of_its_axis(name, mirror):
     assert D4.subgroup(name).elements.tolist() == [[[1, 0], [0, 1]], mirror]
 
@@ -86,8 +103,11 @@ def test_axis_in_three_dimensions_is_kept_by_every_element(H):
 @pytest.mark.parametrize("name", ["D2@z+xy", "D2h@z+xy", "D2d@z+xy", "C2v@z+xy"])
 def test_second_direction_names_a_two_fold_axis_or_the_normal_of_a_mirror(name):
     sign = -1 if name.startswith("C2v") else 1
-    about = [matrix for matrix in OH.subgroup(name).elements
-             if np.linalg.det(matrix).round() == sign and np.array_equal(matrix @ [1, 1, 0], [sign, sign, 0])]
+    about = [
+        matrix
+        for matrix in OH.subgroup(name).elements
+        if np.linalg.det(matrix).round() == sign and np.array_equal(matrix @ [1, 1, 0], [sign, sign, 0])
+    ]
     assert any(np.trace(matrix) == -sign for matrix in about)
 
 

@@ -19,8 +19,14 @@ def assert_same_orbits(H, target, source, kernel_size):
 
     def triples(members):
         g, u, *offset = np.unravel_index(members, found.shape)
-        return frozenset(zip(g.tolist(), u.tolist(), zip(*(axis.tolist() for axis in offset), strict=True)
-                             if offset else [()] * len(g), strict=True))
+        return frozenset(
+            zip(
+                g.tolist(),
+                u.tolist(),
+                zip(*(axis.tolist() for axis in offset), strict=True) if offset else [()] * len(g),
+                strict=True,
+            )
+        )
 
     listed = [members[members < num_entries] for members in found.members]
     assert {triples(members) for members in listed} == expected and found.num_orbits == len(expected)
@@ -54,9 +60,16 @@ def test_orbits_on_signals_are_what_union_and_find_joins(H, target, source):
         assert_same_orbits(H, target, source, kernel_size)
 
 
-@pytest.mark.parametrize(("target", "source", "kernel_size"), [
-    ("regular", "trivial", (3, 3, 3)), ("trivial", "trivial", (3, 3, 3)), ("trivial", "regular", (2, 2, 2)),
-    ("regular", "regular", ())], ids=str)
+@pytest.mark.parametrize(
+    ("target", "source", "kernel_size"),
+    [
+        ("regular", "trivial", (3, 3, 3)),
+        ("trivial", "trivial", (3, 3, 3)),
+        ("trivial", "regular", (2, 2, 2)),
+        ("regular", "regular", ()),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("H", VOLUME_SAMPLE, ids=str)
 def test_orbits_on_volumes_are_what_union_and_find_joins(H, target, source, kernel_size):
     assert_same_orbits(H, target, source, kernel_size)

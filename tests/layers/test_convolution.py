@@ -45,8 +45,17 @@ def test_convolution_sums_over_pixels_and_elements_as_defined(H, source, target,
     assert_convolves_as_defined(conv, random_input(conv, 5 - kernel_size // 2, dtype=dtype))
 
 
-@pytest.mark.parametrize("window", [{"stride": 2}, {"padding": 2}, {"dilation": 2}, {"stride": 3, "padding": 1},
-                                    {"stride": 2, "padding": 2, "dilation": 2}], ids=str)
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"stride": 2},
+        {"padding": 2},
+        {"dilation": 2},
+        {"stride": 3, "padding": 1},
+        {"stride": 2, "padding": 2, "dilation": 2},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("H", [Z2.whole, D4.subgroup("C4"), D4.whole], ids=str)
 def test_stride_padding_and_dilation_are_those_of_torch(H, window, dtype):
     for kernel_size in (2, 3):
@@ -189,23 +198,42 @@ def test_layer_tells_its_fields_window_and_constraint():
     assert "constraint=C4" in text
 
 
-@pytest.mark.parametrize(("convolution", "options", "error", "needed"), [
-    (Conv2d, {"group": "Oh"}, GroupError, 'no group "Oh"; there are in 2-D C1, C2, C4, D1, D2, D4'),
-    (Conv2d, {"group": OH}, GroupError, "layer of dimension 2: the group Oh acts in dimension 3"),
-    (Conv3d, {"group": D4}, GroupError, "layer of dimension 3: the group D4 acts in dimension 2"),
-    (Conv1d, {"group": "D4"}, GroupError, 'no group "D4"; there are in 1-D C1, Z2'),
-    (Conv2d, {"group": "D4", "subgroup": "C3"}, GroupError, 'group D4: no subgroup "C3"; there are C1, C2'),
-    (Conv2d, {"group": "C4", "subgroup": D4.subgroup("C2")}, GroupError, "C2 is a subgroup of D4, not of C4"),
-    (Conv2d, {"group": "D4", "source": "vector"}, GroupError, "got 'vector'"),
-    (Conv2d, {"group": "D4", "in_fields": 0}, ConfigurationError, "in_fields is 0; a layer needs at least one field"),
-    (Conv2d, {"group": "D4", "out_fields": -1}, ConfigurationError, "out_fields is -1"),
-    (Conv2d, {"group": "D4", "kernel_size": 0}, ShapeError, "Conv2d: kernel_size is one positive number or 2, got 0"),
-    (Conv2d, {"group": "D4", "kernel_size": (3, 3, 3)}, ShapeError, r"number or 2, got \(3, 3, 3\)"),
-    (Conv2d, {"group": "D4", "stride": 0}, ShapeError, "stride is one positive number or 2, got 0"),
-    (Conv2d, {"group": "D4", "padding": -1}, ShapeError, "padding is one positive number or 2, got -1"),
-    (Conv2d, {"group": "D4", "padding": "valid"}, ShapeError, "got 'valid'"),
-    (Conv2d, {"group": "D4", "kernel_size": 4, "padding": "same"}, ShapeError, r'"same" with odd kernels; .*\(4, 4\)'),
-], ids=str)
+@pytest.mark.parametrize(
+    ("convolution", "options", "error", "needed"),
+    [
+        (Conv2d, {"group": "Oh"}, GroupError, 'no group "Oh"; there are in 2-D C1, C2, C4, D1, D2, D4'),
+        (Conv2d, {"group": OH}, GroupError, "layer of dimension 2: the group Oh acts in dimension 3"),
+        (Conv3d, {"group": D4}, GroupError, "layer of dimension 3: the group D4 acts in dimension 2"),
+        (Conv1d, {"group": "D4"}, GroupError, 'no group "D4"; there are in 1-D C1, Z2'),
+        (Conv2d, {"group": "D4", "subgroup": "C3"}, GroupError, 'group D4: no subgroup "C3"; there are C1, C2'),
+        (Conv2d, {"group": "C4", "subgroup": D4.subgroup("C2")}, GroupError, "C2 is a subgroup of D4, not of C4"),
+        (Conv2d, {"group": "D4", "source": "vector"}, GroupError, "got 'vector'"),
+        (
+            Conv2d,
+            {"group": "D4", "in_fields": 0},
+            ConfigurationError,
+            "in_fields is 0; a layer needs at least one field",
+        ),
+        (Conv2d, {"group": "D4", "out_fields": -1}, ConfigurationError, "out_fields is -1"),
+        (
+            Conv2d,
+            {"group": "D4", "kernel_size": 0},
+            ShapeError,
+            "Conv2d: kernel_size is one positive number or 2, got 0",
+        ),
+        (Conv2d, {"group": "D4", "kernel_size": (3, 3, 3)}, ShapeError, r"number or 2, got \(3, 3, 3\)"),
+        (Conv2d, {"group": "D4", "stride": 0}, ShapeError, "stride is one positive number or 2, got 0"),
+        (Conv2d, {"group": "D4", "padding": -1}, ShapeError, "padding is one positive number or 2, got -1"),
+        (Conv2d, {"group": "D4", "padding": "valid"}, ShapeError, "got 'valid'"),
+        (
+            Conv2d,
+            {"group": "D4", "kernel_size": 4, "padding": "same"},
+            ShapeError,
+            r'"same" with odd kernels; .*\(4, 4\)',
+        ),
+    ],
+    ids=str,
+)
 def test_wrong_settings_are_refused_with_what_was_needed(convolution, options, error, needed):
     with pytest.raises(error, match=needed) as caught:
         convolution(**{"in_fields": 1, "out_fields": 1, "kernel_size": 3, **options})

@@ -24,8 +24,9 @@ def test_elements_move_pixels_and_channels_one_by_one_as_defined(group, represen
     for sides in (None, ()):
         feature = random_feature(group, representation, sides)
         for h in range(group.order):
-            assert torch.equal(transform(feature, h, group, representation),
-                               reference.act(feature, h, group, representation))
+            assert torch.equal(
+                transform(feature, h, group, representation), reference.act(feature, h, group, representation)
+            )
 
 
 @every_representation
@@ -38,13 +39,16 @@ def test_acting_twice_is_acting_with_the_product(group, representation):
             assert torch.equal(twice, transform(feature, group.table[a, b], group, representation))
 
 
-@pytest.mark.parametrize(("name", "seen"), [
-    ("D1@90", lambda image: image[:, ::-1]),  # left-right flip
-    ("D1@0", lambda image: image[::-1]),  # up-down flip
-    ("D1@135", lambda image: image.T),
-    ("D1@45", lambda image: image[::-1, ::-1].T),
-    ("C2", lambda image: image[::-1, ::-1]),
-])
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("D1@90", lambda image: image[:, ::-1]),  # left-right flip
+        ("D1@0", lambda image: image[::-1]),  # up-down flip
+        ("D1@135", lambda image: image.T),
+        ("D1@45", lambda image: image[::-1, ::-1].T),
+        ("C2", lambda image: image[::-1, ::-1]),
+    ],
+)
 def test_elements_do_to_an_array_what_their_name_says(name, seen):
     image = np.arange(12).reshape(3, 4)
     (element,) = set(D4.subgroup(name).indices) - {0}
@@ -68,11 +72,14 @@ def test_trivial_vectors_stay_as_they_are():
     assert all(torch.equal(transform(vector, h, D4, "trivial"), vector) for h in range(8))
 
 
-@pytest.mark.parametrize(("shape", "representation", "needed"), [
-    ((1, 8, 5), "regular", "D4 acts on 2 spatial axes, got 1"),
-    ((1, 8, 5, 5, 5), "trivial", "D4 acts on 2 spatial axes, got 3"),
-    ((1, 12, 5, 5), "regular", "12 channels are no whole number of D4's fields"),
-])
+@pytest.mark.parametrize(
+    ("shape", "representation", "needed"),
+    [
+        ((1, 8, 5), "regular", "D4 acts on 2 spatial axes, got 1"),
+        ((1, 8, 5, 5, 5), "trivial", "D4 acts on 2 spatial axes, got 3"),
+        ((1, 12, 5, 5), "regular", "12 channels are no whole number of D4's fields"),
+    ],
+)
 def test_features_that_do_not_fit_the_group_are_refused(shape, representation, needed):
     with pytest.raises(ShapeError, match=needed):
         transform(torch.zeros(shape), 1, D4, representation)

@@ -84,9 +84,17 @@ def test_feature_maps_are_equivariant_after_training(H, dtype):
         assert_equivariant(network[:depth].eval(), x, source="trivial")
 
 
-@pytest.mark.parametrize(("constraints", "common"), [
-    (("D4", "C4", "C2"), "C2"), (("D4", "D2@0", "C1"), "C1"), (("D1@0", "C4", "D4"), "C1"),
-    (("D2@45", "D4", "C2"), "C2"), (("D4", "D2@45", "D1@135"), "D1@135")], ids=str)
+@pytest.mark.parametrize(
+    ("constraints", "common"),
+    [
+        (("D4", "C4", "C2"), "C2"),
+        (("D4", "D2@0", "C1"), "C1"),
+        (("D1@0", "C4", "D4"), "C1"),
+        (("D2@45", "D4", "C2"), "C2"),
+        (("D4", "D2@45", "D1@135"), "D1@135"),
+    ],
+    ids=str,
+)
 def test_networks_keep_what_all_their_sites_keep_and_no_more(constraints, common, dtype):
     network = small_network(*map(D4.subgroup, constraints), dtype=dtype).eval()
     x = random_images(2, 9, dtype=dtype)
@@ -125,8 +133,10 @@ def test_saved_weights_load_and_compute_the_same_to_the_bit(H, dtype, tmp_path):
 @every_subgroup_of_d4
 def test_state_is_the_same_in_training_and_evaluation_and_holds_no_index_table(H):
     network = small_network(H)
-    shapes = [{name: tuple(table.shape) for name, table in network.train(training).state_dict().items()}
-              for training in (True, False)]
+    shapes = [
+        {name: tuple(table.shape) for name, table in network.train(training).state_dict().items()}
+        for training in (True, False)
+    ]
     statistics = {f"{norm}.running_{what}" for norm in (1, 6) for what in ("mean", "var")}
     assert shapes[0] == shapes[1]
     assert set(shapes[0]) == {name for name, _ in network.named_parameters()} | statistics
@@ -137,7 +147,8 @@ def test_copies_compute_the_same_and_train_apart():
     x = random_images(2, 8)
     twin = copy.deepcopy(network)
     assert torch.equal(twin(x), network(x)) and [site.constraint for site in sites_of(twin).values()] == [
-        site.constraint for site in sites_of(network).values()]
+        site.constraint for site in sites_of(network).values()
+    ]
     expected = network.eval()(x)
     train(twin, x)
     assert torch.equal(network(x), expected) and not torch.equal(twin.eval()(x), expected)

@@ -162,8 +162,12 @@ def test_projected_norm_has_the_statistics_of_the_pooled_channels(H, dtype):
         for row, coset in enumerate(cosets_of(H)):
             average = mean[:, coset].mean(1)
             pooled = (var[:, coset] + (mean[:, coset] - average[:, None]).square()).mean(1)
-            expected = {"running_mean": average, "running_var": pooled,
-                        "weight": weight[:, coset].mean(1), "bias": bias[:, coset].mean(1)}
+            expected = {
+                "running_mean": average,
+                "running_var": pooled,
+                "weight": weight[:, coset].mean(1),
+                "bias": bias[:, coset].mean(1),
+            }
             for name, values in expected.items():
                 found = getattr(projected, name)[row]
                 torch.testing.assert_close(found, values, rtol=10 * TOLERANCES[dtype], atol=0)
@@ -197,7 +201,8 @@ def test_state_holds_parameters_and_statistics_by_coset(H):
         state = norm.train(training).state_dict()
         assert {name: tuple(table.shape) for name, table in state.items()} == dict.fromkeys(TABLES, (8 // H.order, 3))
     assert {name: orbits.num_orbits for name, orbits in norm.parameter_orbits().items()} == dict.fromkeys(
-        ("weight", "bias"), 8 // H.order)
+        ("weight", "bias"), 8 // H.order
+    )
 
 
 def test_morphisms_carry_precision_and_frozen_parameters():

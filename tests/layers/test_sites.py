@@ -22,7 +22,10 @@ class Branched(nn.Module):
 def test_sites_are_the_layers_with_a_weight_space_in_the_order_of_registration():
     sites = sites_of(Branched())
     assert [(name, site.name, site.constraint.name) for name, site in sites.items()] == [
-        ("left.0", "left.0", "D4"), ("right", "right", "C4"), ("head", "head", "C2")]
+        ("left.0", "left.0", "D4"),
+        ("right", "right", "C4"),
+        ("head", "head", "C2"),
+    ]
     assert [type(site.layer) for site in sites.values()] == [Conv2d, Conv2d, Linear]
 
 
@@ -33,7 +36,14 @@ def test_norms_follow_the_nearest_site_before_them():
 
 def test_constrained_modules_are_the_sites_and_the_norms():
     assert [name for name, _ in constrained_modules(Branched())] == [
-        "before", "left.0", "left.1", "right", "first_norm", "second_norm", "head"]
+        "before",
+        "left.0",
+        "left.1",
+        "right",
+        "first_norm",
+        "second_norm",
+        "head",
+    ]
 
 
 def test_a_layer_alone_is_a_site_without_a_name():

@@ -26,8 +26,11 @@ def project(expansion, rows):
 
 @pytest.mark.parametrize("H", D4.subgroups(), ids=str)
 def test_gradients_of_the_expansion_and_its_transpose_are_right_to_second_order(H):
-    for target, source, kernel_size in (("trivial", "trivial", (3, 3)), ("regular", "trivial", (1, 1)),
-                                        ("trivial", "regular", ())):
+    for target, source, kernel_size in (
+        ("trivial", "trivial", (3, 3)),
+        ("regular", "trivial", (1, 1)),
+        ("trivial", "regular", ()),
+    ):
         expansion = Expansion(kernel_orbits(H, target, source, kernel_size))
         orbits = expansion.orbits
         table = torch.randn(orbits.num_orbits, 2, dtype=torch.float64, requires_grad=True)

@@ -34,8 +34,9 @@ def test_dense_weight_puts_each_entry_where_its_field_element_and_offset_say(ker
             assert dense[o * 8 + g, c * 8 + u].reshape(-1)[offset] == value
 
 
-@pytest.mark.parametrize(("fields", "needed"), [((0, 1), "out_fields is 0"), ((1, 0), "in_fields is 0"),
-                                                ((1, -2), "in_fields is -2")])
+@pytest.mark.parametrize(
+    ("fields", "needed"), [((0, 1), "out_fields is 0"), ((1, 0), "in_fields is 0"), ((1, -2), "in_fields is -2")]
+)
 def test_fewer_fields_than_one_are_refused(fields, needed):
     with pytest.raises(ConfigurationError, match=f"{needed}; a layer needs at least one field"):
         KernelShape(D4, *fields, (3, 3))

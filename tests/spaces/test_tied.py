@@ -59,8 +59,11 @@ def test_kernels_for_volumes_fulfil_equation_1_entry_by_entry(H, target, source,
 @every_subgroup
 def test_parameters_are_as_many_as_the_method_says(H):
     n, k2, pairs = D4.order, 25, 2 * 3
-    for target, source, per_pair in (("regular", "trivial", n * k2), ("regular", "regular", n * n * k2),
-                                     ("trivial", "regular", n * k2)):
+    for target, source, per_pair in (
+        ("regular", "trivial", n * k2),
+        ("regular", "regular", n * n * k2),
+        ("trivial", "regular", n * k2),
+    ):
         space = random_space(H, target=target, source=source, extents=(5, 5))
         assert space.weight.numel() * H.order == per_pair * pairs
     assert random_space(H, extents=(), target="trivial").weight.numel() * H.order == n * pairs
@@ -73,9 +76,21 @@ def test_biases_are_one_per_right_coset_and_field(H):
     assert random_space(H, bias=False).bias is None and random_space(H, bias=False).dense_bias() is None
 
 
-@pytest.mark.parametrize(("name", "count"), [
-    ("C1", 25), ("C2", 13), ("C4", 7), ("D1@0", 15), ("D1@45", 15), ("D1@90", 15), ("D1@135", 15), ("D2@0", 9),
-    ("D2@45", 9), ("D4", 6)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("C1", 25),
+        ("C2", 13),
+        ("C4", 7),
+        ("D1@0", 15),
+        ("D1@45", 15),
+        ("D1@90", 15),
+        ("D1@135", 15),
+        ("D2@0", 9),
+        ("D2@45", 9),
+        ("D4", 6),
+    ],
+)
 def test_filters_from_image_to_image_have_one_parameter_per_orbit_of_pixels(name, count):
     H = D4.subgroup(name)
     space = random_space(H, target="trivial", source="trivial", extents=(5, 5))
@@ -123,8 +138,10 @@ def test_morphisms_carry_mode_precision_and_frozen_parameters():
         assert (moved.weight.requires_grad, moved.bias.requires_grad) == (False, True)
 
 
-@pytest.mark.parametrize(("present", "wanted"), [("C2", "C4"), ("C4", "D4"), ("C1", "D1@0"), ("C4", "D1@90"),
-                                                 ("D1@0", "D1@90"), ("D2@0", "D2@45")])
+@pytest.mark.parametrize(
+    ("present", "wanted"),
+    [("C2", "C4"), ("C4", "D4"), ("C1", "D1@0"), ("C4", "D1@90"), ("D1@0", "D1@90"), ("D2@0", "D2@45")],
+)
 def test_relaxing_to_a_group_that_is_not_smaller_is_refused(present, wanted):
     with pytest.raises(MorphismError, match=f"{wanted} is not contained in {present}.*constrain goes the other way"):
         random_space(D4.subgroup(present)).relaxed(D4.subgroup(wanted))
@@ -177,7 +194,9 @@ def test_distance_of_a_kernel_of_zeros_is_nothing():
 def test_state_holds_the_parameters_and_no_index_table():
     space = random_space(D4.subgroup("C2"))
     assert {name: tuple(table.shape) for name, table in space.state_dict().items()} == {
-        "weight": (4 * 8 * 9, 6), "bias": (4, 2)}
+        "weight": (4 * 8 * 9, 6),
+        "bias": (4, 2),
+    }
     assert set(random_space(D4.subgroup("C2"), bias=False).state_dict()) == {"weight"}
 
 
@@ -185,7 +204,8 @@ def test_each_parameter_tells_its_orbits():
     space = random_space(D4.subgroup("C4"))
     orbits = space.parameter_orbits()
     assert {name: found.num_orbits for name, found in orbits.items()} == {
-        name: len(table) for name, table in space.named_parameters()}
+        name: len(table) for name, table in space.named_parameters()
+    }
     assert set(random_space(D4.subgroup("C4"), bias=False).parameter_orbits()) == {"weight"}
 
 

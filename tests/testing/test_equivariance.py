@@ -83,12 +83,18 @@ def test_error_of_each_element_is_the_largest_difference_relative_to_the_output(
     # Multiplies by 1 + row / 4 + column / 2, rows and columns from -1.5 to 1.5; on ones, the output is that ramp.
     places = torch.arange(4.0) - 1.5
     ramp = 1 + places[:, None] / 4 + places / 2
-    errors = equivariance_errors(Broken(lambda x: x * ramp), torch.ones(1, 1, 4, 4), source="trivial", target="trivial",
-                                 constraint=D4.subgroup("D2"))
+    errors = equivariance_errors(
+        Broken(lambda x: x * ramp),
+        torch.ones(1, 1, 4, 4),
+        source="trivial",
+        target="trivial",
+        constraint=D4.subgroup("D2"),
+    )
     left_right = index_of([[1, 0], [0, -1]])
     largest = 1 + 1.5 / 4 + 1.5 / 2
-    assert errors == pytest.approx({0: 0, UPSIDE_DOWN: 0.75 / largest, left_right: 1.5 / largest,
-                                    HALF_TURN: 2.25 / largest})
+    assert errors == pytest.approx(
+        {0: 0, UPSIDE_DOWN: 0.75 / largest, left_right: 1.5 / largest, HALF_TURN: 2.25 / largest}
+    )
 
 
 def test_message_names_the_module_the_worst_element_its_matrix_and_its_error():
@@ -96,8 +102,10 @@ def test_message_names_the_module_the_worst_element_its_matrix_and_its_error():
     broken, x = Broken(lambda x: x * ramp), torch.ones(1, 1, 4, 4)
     with pytest.raises(AssertionError) as caught:
         assert_equivariant(broken, x, source="trivial", target="trivial", constraint=D4.subgroup("D2"))
-    assert str(caught.value) == (f"Broken does not commute with element {HALF_TURN} of D4, [[-1, 0], [0, -1]]: "
-                                 "relative error 1.00e+00, allowed 1e-05.")
+    assert str(caught.value) == (
+        f"Broken does not commute with element {HALF_TURN} of D4, [[-1, 0], [0, -1]]: "
+        "relative error 1.00e+00, allowed 1e-05."
+    )
 
 
 def test_tolerance_is_the_tables_unless_given():
@@ -137,8 +145,9 @@ def test_invariant_vectors_are_compared_as_they_are():
     head = Linear(2, 3, group="D4")
     assert_equivariant(head, torch.randn(2, 16), target="trivial")
     with pytest.raises(AssertionError, match="Linear does not commute"):
-        assert_equivariant(Linear(2, 3, group="D4", subgroup="C1"), torch.randn(2, 16), target="trivial",
-                           constraint=D4.whole)
+        assert_equivariant(
+            Linear(2, 3, group="D4", subgroup="C1"), torch.randn(2, 16), target="trivial", constraint=D4.whole
+        )
 
 
 def test_a_module_without_a_constraint_asks_for_one():
