@@ -99,51 +99,71 @@ class Strategy(ABC):
             DivergedError: The first network, or a whole generation, diverged.
         """
         began = time.perf_counter()
-        training = training or TrainingSettings()
+        trainer = Trainer(data, training or TrainingSettings(), loss=loss, metric=metric)
+        session = self._begin(network, trainer, out, config, observer or Observer())
+        return _finish(session, self.search(session), began)
+
+    def _begin(
+        self,
+        network: nn.Module,
+        trainer: Trainer,
+        out: str | Path | None,
+        config: Mapping[str, Any] | None,
+        observer: Observer,
+    ) -> Session:
+        """Check everything, and only then make the folder and write the first line of the history."""
         constraints = sites(network)
         if not constraints:
             raise SiteError(f"search: {type(network).__name__} has no sites, that is no layers with a weight space.")
         check_chain(constraints)
-        if out is not None:
-            RunFolder.check_absent(out)
-        trainer = Trainer(data, training, loss=loss, metric=metric)
         plan = self.plan(network, trainer)
         folder = None
         if out is not None:
-            settings = {"strategy": {"name": self.name, **_public(self)}, "training": asdict(training)}
+            strategy = {"name": self.name, **{key: value for key, value in vars(self).items() if key[0] != "_"}}
+            settings = {"strategy": strategy, "training": asdict(trainer.settings)}
             folder = RunFolder.create(out, config=settings if config is None else config, device=trainer.fabric.device)
-        session = Session(network, trainer, folder, observer or Observer())
-        ambient = ambient_group(network)
+        session = Session(network, trainer, folder, observer)
         session.write(
             {
                 "event": "start",
                 "strategy": self.name,
-                "group": ambient.name,
+                "group": ambient_group(network).name,
                 "sites": list(constraints),
                 "epochs": trainer.total_steps / trainer.steps_per_epoch,
-                "data": data.description(),
+                "data": trainer.data.description(),
                 **plan,
             }
         )
-        members = self.search(session)
-        front = pareto_front(members)
-        best = front[0]
-        test = trainer.evaluate(best.state.network, "test")
-        numbers = {"best": best.candidate.number, "front": [member.candidate.number for member in front]}
-        totals = {"test_error": test.error, "test_loss": test.loss, "samples": session.samples}
-        network = best.state.network.cpu().eval()
-        if folder is not None:
-            folder.write_best(network, best.candidate, data)
-            folder.append_timing({"event": "run", "wall_seconds": time.perf_counter() - began})
-        session.write({"event": "result", **numbers, **totals})
-        return Result(
-            best=network,
-            candidate=best.candidate,
-            front=tuple(member.candidate for member in front),
-            test_error=test.error,
-            history=tuple(session.history),
-            out=None if folder is None else folder.path,
-        )
+        return session
+
+
+def _finish(session: Session, members: list[Member], began: float) -> Result:
+    """Choose the best by validation error, test it, and write it down."""
+    front = pareto_front(members)
+    best = front[0]
+    test = session.trainer.evaluate(best.state.network, "test")
+    network = best.state.network.cpu().eval()
+    session.write(
+        {
+            "event": "result",
+            "best": best.candidate.number,
+            "front": [member.candidate.number for member in front],
+            "test_error": test.error,
+            "test_loss": test.loss,
+            "samples": session.samples,
+        }
+    )
+    if session.folder is not None:
+        session.folder.write_best(network, best.candidate, session.trainer.data)
+        session.folder.append_timing({"event": "run", "wall_seconds": time.perf_counter() - began})
+    return Result(
+        best=network,
+        candidate=best.candidate,
+        front=tuple(member.candidate for member in front),
+        test_error=test.error,
+        history=tuple(session.history),
+        out=None if session.folder is None else session.folder.path,
+    )
 
 
 def ambient_group(network: nn.Module) -> Group:
@@ -157,7 +177,3 @@ def ambient_group(network: nn.Module) -> Group:
         names = ", ".join(sorted(group.name for group in groups))
         raise ConfigurationError(f"search: the network's sites have features of different groups: {names}.")
     return groups.pop()
-
-
-def _public(strategy: Strategy) -> dict[str, Any]:
-    return {key: value for key, value in vars(strategy).items() if not key.startswith("_")}

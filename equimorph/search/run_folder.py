@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -99,7 +100,11 @@ class RunFolder:
         self._write_json("best/preprocessing.json", data.preprocessing())
         parameter = next(network.parameters())
         example = data.standardize(data.train.x[:1], parameter.dtype).to(parameter.device)
-        ordinary = plain(network, example)
+        try:
+            ordinary = plain(network, example)
+        except MorphismError as error:  # the run is not lost for it: em.load still reads the network
+            warnings.warn(f"search: no plain weights were written to {best}: {error}", stacklevel=2)
+            return
         _save(ordinary, best / "weights.safetensors")
         try:
             source = plain_source(ordinary)

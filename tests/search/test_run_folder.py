@@ -90,6 +90,23 @@ def test_a_network_of_the_users_own_is_read_back_with_its_start(data, settings, 
     assert torch.equal(em.load(tmp_path / "run", network=own)(x), result.best(x))
 
 
+def test_a_network_without_a_plain_form_is_not_lost(data, settings, tmp_path):
+    class Wasteful(nn.Sequential):
+        """Has a layer that it never uses."""
+
+        def forward(self, x):
+            return self[1](self[0](x))
+
+    D4 = em.group("D4")
+    lift = em.layers.Conv2d(1, 10, 12, group=D4, source="trivial", target="trivial")
+    start = Wasteful(lift, nn.Flatten(), em.layers.AvgPool(2))
+    with pytest.warns(UserWarning, match='no plain weights were written.*does not reach "2"'):
+        result = Static("D4").run(start, data, training=settings, out=tmp_path / "run")
+    x = data.standardize(data.test.x)
+    assert torch.equal(em.load(tmp_path / "run", network=start)(x), result.best(x))
+    assert em.reports.read_numbers(tmp_path / "run").is_finished
+
+
 def test_double_precision_is_read_back_as_such(data, network, tmp_path):
     settings = em.training.TrainingSettings(epochs=1, batch_size=32, precision="64", device="cpu")
     result = Static("C4").run(network, data, training=settings, out=tmp_path / "run")
