@@ -20,9 +20,8 @@ from equimorph.reports.words import describe_architecture
 from equimorph.search import Result, RunFolder, strategy_named
 from equimorph.search.catalog import FORMS
 from equimorph.training import TrainingSettings
-from equimorph.training.settings import OptimizerName, PrecisionName, ScheduleName, derived_generator
+from equimorph.training.settings import OptimizerName, PrecisionName, ScheduleName, SeedBranch, derived_generator
 
-_INITIAL_VALUES = 5  # branch of the run's seed
 _NOT_IN_CONFIG = ("config", "out", "debug", "subcommand")
 
 
@@ -128,7 +127,7 @@ def run(options: Any) -> int:
         kernel_size=options.kernel_size,
         head_units=options.head_units,
         pool_after=None if options.pool_after is None else _numbers("--pool-after", options.pool_after),
-        generator=derived_generator(options.seed, _INITIAL_VALUES),
+        generator=derived_generator(options.seed, SeedBranch.FIRST_VALUES),
     )
     config = {key: value for key, value in options.as_dict().items() if key not in _NOT_IN_CONFIG}
     with ProgressBar() as bar:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equimorph.errors import ConfigurationError, MorphismError, ShapeError
+from equimorph.errors import ConfigurationError, ShapeError
 from equimorph.groups import Group, Orbits, Representation, Subgroup, kernel_orbits
 from equimorph.layers._base import Constrained, resolve_constraint
-from equimorph.spaces import Expansion
+from equimorph.spaces import Expansion, check_relaxation
 
 
 class BatchNorm(Constrained):
@@ -144,11 +145,7 @@ class BatchNorm(Constrained):
     @torch.no_grad()
     def relaxed(self, subgroup: Subgroup) -> Self:
         """A new norm of the same function in evaluation mode, bit for bit, tied over the orbits of a smaller group."""
-        if not subgroup <= self.subgroup:
-            raise MorphismError(
-                f"relax: {subgroup.name} is not contained in {self.subgroup.name}, the present constraint; "
-                "relaxing goes to a smaller group (constrain goes the other way)."
-            )
+        check_relaxation(self.subgroup, subgroup)
         tables = {name: self.expansion(table) for name, table in self._tables().items()}
         return self._on(subgroup, lambda norm: {name: norm.expansion.representatives(t) for name, t in tables.items()})
 
@@ -172,7 +169,7 @@ class BatchNorm(Constrained):
     def _tables(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in ("weight", "bias", "running_mean", "running_var")}
 
-    def _on(self, subgroup: Subgroup, tables: Any) -> Self:
+    def _on(self, subgroup: Subgroup, tables: Callable[[Self], dict[str, Tensor]]) -> Self:
         norm = type(self)(
             self.fields,
             group=subgroup.group,

@@ -20,7 +20,7 @@ LayerType = TypeVar("LayerType", bound=nn.Module)
 _CONVERTED = (SpaceLayer, BatchNorm, AvgPool, MaxPool, GlobalAvgPool)
 _Layer = Callable[..., nn.Module]
 
-_CONVOLUTIONS: dict[type, _Layer] = {Conv1d: nn.Conv1d, Conv2d: nn.Conv2d, Conv3d: nn.Conv3d}
+_CONVOLUTIONS: dict[int, _Layer] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _NORMS: dict[int, _Layer] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 _AVERAGES: dict[int, _Layer] = {3: nn.AvgPool1d, 4: nn.AvgPool2d, 5: nn.AvgPool3d}
 _MAXIMA: dict[int, _Layer] = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
@@ -31,20 +31,21 @@ def plain(network: nn.Module, example: Tensor) -> nn.Module:
     """Replace every layer by torch's own with the dense kernel: an ordinary network with the same output.
 
     Args:
-        network: Any module; containers that derive from `nn.Sequential` become `nn.Sequential`, other containers keep
+        network: Any module; containers with the forward of `nn.Sequential` become `nn.Sequential`, others keep
             their class.
         example: An input. The windows of pooling layers are fixed for its size.
     Returns:
         A new module in evaluation mode; `network` is left as it was.
     Raises:
-        MorphismError: The example does not reach a layer, so its input size is unknown.
+        MorphismError: The example does not reach a layer, so its input size is unknown; a pooling layer is used twice
+            at sizes that need different windows.
     Example:
         >>> from equimorph.layers import Conv2d
         >>> plain(Conv2d(2, 3, 3, group="D4"), torch.zeros(1, 16, 8, 8))
         Conv2d(16, 24, kernel_size=(3, 3), stride=(1, 1))
     """
-    sizes = _input_sizes(network, example)
-    converted = _converted(copy.deepcopy(network).eval(), "", sizes)
+    probe = copy.deepcopy(network).eval()
+    converted = _Conversion(_input_sizes(probe, example)).of(probe, "")
     for parameter in converted.parameters():
         parameter.grad = None
     return converted
@@ -63,31 +64,55 @@ def plain_source(network: nn.Module) -> str:
     return _SOURCE.format(body=_expression(network, 1))
 
 
-def _input_sizes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
-    sizes: dict[str, tuple[int, ...]] = {}
-    probe = copy.deepcopy(network).eval()
-    for name, module in probe.named_modules():
-        if isinstance(module, _CONVERTED):
-            module.register_forward_pre_hook(lambda _, inputs, name=name: sizes.update({name: tuple(inputs[0].shape)}))
+def _input_sizes(network: nn.Module, example: Tensor) -> dict[int, set[tuple[int, ...]]]:
+    """The shapes of the inputs that reach each of our layers, by the layer's id."""
+    sizes: dict[int, set[tuple[int, ...]]] = {id(module): set() for module in network.modules()}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        sizes[id(module)].add(tuple(inputs[0].shape))
+
+    hooks = [part.register_forward_pre_hook(note) for part in network.modules() if isinstance(part, _CONVERTED)]
     with torch.no_grad():
-        probe(example)
+        network(example)
+    for hook in hooks:
+        hook.remove()
     return sizes
 
 
-def _converted(module: nn.Module, name: str, sizes: dict[str, tuple[int, ...]]) -> nn.Module:
-    if isinstance(module, _CONVERTED):
-        if name not in sizes:
+class _Conversion:
+    """Converts the parts of one network, each once, so that a layer that is used twice stays one layer."""
+
+    def __init__(self, sizes: dict[int, set[tuple[int, ...]]]) -> None:
+        self._sizes = sizes
+        self._done: dict[int, nn.Module] = {}
+
+    def of(self, module: nn.Module, name: str) -> nn.Module:
+        if id(module) not in self._done:
+            self._done[id(module)] = self._convert(module, name)
+        return self._done[id(module)]
+
+    def _convert(self, module: nn.Module, name: str) -> nn.Module:
+        if isinstance(module, _CONVERTED):
+            return _leaf(module, self._size(module, name))
+        # `named_children` would leave out the second place of a layer that is used twice.
+        parts = [(key, part) for key, part in module._modules.items() if part is not None]
+        children = OrderedDict((key, self.of(part, f"{name}.{key}" if name else key)) for key, part in parts)
+        if type(module).forward is nn.Sequential.forward:
+            return nn.Sequential(children).eval()
+        for key, child in children.items():
+            setattr(module, key, child)
+        return module
+
+    def _size(self, module: nn.Module, name: str) -> tuple[int, ...]:
+        sizes = self._sizes[id(module)]
+        if not sizes:
             raise MorphismError(f'plain: the example does not reach "{name}"; pass one that runs through every layer.')
-        return _leaf(module, sizes[name])
-    children = OrderedDict(
-        (child_name, _converted(child, f"{name}.{child_name}" if name else child_name, sizes))
-        for child_name, child in module.named_children()
-    )
-    if isinstance(module, nn.Sequential):
-        return nn.Sequential(children).eval()
-    for child_name, child in children.items():
-        setattr(module, child_name, child)
-    return module
+        if isinstance(module, (AvgPool, MaxPool)) and len({module.windows(size[2:]) for size in sizes}) > 1:
+            sides = " and ".join(sorted(str(size[2:]) for size in sizes))
+            raise MorphismError(
+                f'plain: "{name}" pools sides {sides}, which need different windows; give each place its own layer.'
+            )
+        return min(sizes)
 
 
 @torch.no_grad()
@@ -99,7 +124,8 @@ def _leaf(module: nn.Module, size: tuple[int, ...]) -> nn.Module:
         if isinstance(module, Linear):
             layer: nn.Module = nn.Linear(shape.in_channels, shape.out_channels, bias=bias is not None)
         else:
-            layer = _CONVOLUTIONS[type(module)](
+            assert isinstance(module, (Conv1d, Conv2d, Conv3d))
+            layer = _CONVOLUTIONS[module.dim](
                 shape.in_channels,
                 shape.out_channels,
                 shape.kernel_size,
@@ -132,7 +158,11 @@ def _with_state(layer: LayerType, state: dict[str, Tensor]) -> LayerType:
 def _expression(module: nn.Module, depth: int) -> str:
     if type(module) is nn.Sequential:
         indent = "    " * (depth + 1)
-        parts = [f"{indent}({name!r}, {_expression(child, depth + 1)}),\n" for name, child in module.named_children()]
+        parts = [
+            f"{indent}({name!r}, {_expression(child, depth + 1)}),\n"
+            for name, child in module._modules.items()
+            if child is not None
+        ]
         return f"nn.Sequential(OrderedDict([\n{''.join(parts)}{'    ' * depth}]))"
     if not type(module).__module__.startswith("torch.nn.") or list(module.children()):
         raise MorphismError(f"plain_source: {type(module).__name__} is not one of torch's own layers.")
@@ -142,7 +172,6 @@ def _expression(module: nn.Module, depth: int) -> str:
 _SOURCE = '''"""The network that the search found, in torch alone. `load(folder)` returns it with its weights."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch

@@ -91,11 +91,8 @@ def _moved(speaker: str, module: Module, to: Target, move: Callable[[Constrained
             raise type(error)(f'site "{name}": {error}') from None
         for norm in site.norms:
             replacements[norm] = move(_constrained(module, norm), subgroup)
-    # What is replaced need not be copied first: the memo makes deepcopy leave it where it is.
-    moved = copy.deepcopy(module, memo={id(part): part for part in map(module.get_submodule, replacements)})
-    for name, replacement in replacements.items():
-        parent, _, child = name.rpartition(".")
-        setattr(moved.get_submodule(parent), child, replacement)
+    # The memo makes deepcopy put the new module wherever it finds the old one, also where a layer is used twice.
+    moved = copy.deepcopy(module, memo={id(module.get_submodule(name)): new for name, new in replacements.items()})
     for parameter in moved.parameters():
         parameter.grad = None
     return moved

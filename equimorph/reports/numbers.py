@@ -11,6 +11,7 @@ from pathlib import Path
 from equimorph.errors import GroupError
 from equimorph.groups import Subgroup, group
 from equimorph.reports.records import Candidate, EpochPoint, Records, Start, read_records
+from equimorph.search.selection import undominated
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Numbers:
         elif self.records.selections:
             members = [self.by_id[candidate] for candidate in self.records.selections[-1].front]
         else:
-            members = _pareto_front([c for c in self.trained if c.generation == self.last_generation])
+            members = undominated((c for c in self.trained if c.generation == self.last_generation), rank=_rank)
         return tuple(sorted(members, key=lambda member: (member.parameters, member.id)))
 
     @cached_property
@@ -224,15 +225,6 @@ def read_numbers(run_folder: str | Path) -> Numbers:
 
 def _rank(candidate: Candidate) -> tuple[float, int, int]:
     return (candidate.error if candidate.error is not None else math.inf, candidate.parameters, candidate.id)
-
-
-def _pareto_front(candidates: list[Candidate]) -> list[Candidate]:
-    """Those that no other candidate equals or betters in both validation error and parameters; of equals the first."""
-    front: list[Candidate] = []
-    for candidate in sorted(candidates, key=_rank):
-        if not front or candidate.parameters < front[-1].parameters:
-            front.append(candidate)
-    return front
 
 
 def _subgroup(ambient: str, name: str) -> Subgroup | None:

@@ -19,9 +19,7 @@ from equimorph.search.moves import Chain, MoveSet, relaxations
 from equimorph.search.selection import select
 from equimorph.search.session import Session, Task
 from equimorph.training import Trainer
-from equimorph.training.settings import derived_generator
-
-_SAMPLING = 3  # branch of the run's seed
+from equimorph.training.settings import SeedBranch, derived_generator
 
 
 class Evolutionary(Strategy):
@@ -122,7 +120,7 @@ class Evolutionary(Strategy):
         start = relax(session.network, sites(session.network))
         parents = [session.train_first(start, ends[0], move="start")]
         session.record_selection(0, self.generations, parents, parents)
-        generator = derived_generator(trainer.settings.seed, _SAMPLING)
+        generator = derived_generator(trainer.settings.seed, SeedBranch.MOVES)
         trained = parents
         steps_done = ends[0]
         for generation, (begin, end) in enumerate(itertools.pairwise(ends), start=1):

@@ -170,7 +170,11 @@ def _weights_name(number: int) -> str:
 def _save(network: nn.Module, path: Path) -> None:
     """Write to a temporary name first, so that a file of the final name is whole."""
     temporary = path.with_suffix(".partial")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Clones, since the format knows no tensor under two names, which is what a layer used twice has.
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     safetensors.torch.save_file(state, temporary)
     temporary.replace(path)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from equimorph.search.candidate import Member
+
+Item = TypeVar("Item")
 
 
 def pareto_front(members: Iterable[Member]) -> list[Member]:
@@ -13,10 +16,20 @@ def pareto_front(members: Iterable[Member]) -> list[Member]:
     Returns:
         Smallest error first. Of members with equal error and parameters the first stays.
     """
-    front: list[Member] = []
-    for member in sorted(members, key=_rank):
-        if not front or member.parameters < front[-1].parameters:
-            front.append(member)
+    return undominated(members, rank=_rank)
+
+
+def undominated(items: Iterable[Item], *, rank: Callable[[Item], tuple[float, int, int]]) -> list[Item]:
+    """The items that no other one equals or betters in both error and parameters; of equal ones the first.
+
+    Args:
+        items: In any order.
+        rank: Error, parameters and number of an item.
+    """
+    front: list[Item] = []
+    for item in sorted(items, key=rank):
+        if not front or rank(item)[1] < rank(front[-1])[1]:
+            front.append(item)
     return front
 
 

@@ -15,9 +15,7 @@ from equimorph.search._base import Strategy, ambient_group
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer
-from equimorph.training.settings import derived_generator
-
-_INITIAL_VALUES = 4  # branch of the run's seed
+from equimorph.training.settings import SeedBranch, derived_generator
 
 
 class Static(Strategy):
@@ -52,7 +50,7 @@ class Static(Strategy):
         trainer = session.trainer
         session.observer.planned(trainer.total_steps)
         network = relax(session.network, self._chain(session.network))
-        network = reinitialize(network, derived_generator(trainer.settings.seed, _INITIAL_VALUES))
+        network = reinitialize(network, derived_generator(trainer.settings.seed, SeedBranch.FRESH_VALUES))
         members = [session.train_first(network, trainer.total_steps, move="start")]
         session.record_selection(0, 0, members, members)
         return members

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from equimorph.errors import ConfigurationError, ShapeError
+from equimorph.errors import ConfigurationError, MorphismError, ShapeError
 from equimorph.groups import Group, Orbits, Representation, Subgroup, kernel_orbits
 
 
@@ -115,6 +115,15 @@ class WeightSpace(nn.Module):
     def extra_repr(self) -> str:
         """What `print` shows of the space."""
         return f"constraint={self.constraint.name}"
+
+
+def check_relaxation(present: Subgroup, subgroup: Subgroup) -> None:
+    """Raise MorphismError unless a module constrained to `present` can be relaxed to `subgroup`."""
+    if not subgroup <= present:
+        raise MorphismError(
+            f"relax: {subgroup.name} is not contained in {present.name}, the present constraint; "
+            "relaxing goes to a smaller group (constrain goes the other way)."
+        )
 
 
 def dense_from_rows(rows: Tensor, shape: KernelShape) -> Tensor:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from equimorph.errors import MorphismError
 from equimorph.groups import Orbits, Subgroup
-from equimorph.spaces._base import KernelShape, WeightSpace, dense_from_rows
+from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, dense_from_rows
 from equimorph.spaces.expansion import Expansion
 
 
@@ -103,11 +102,7 @@ class TiedSpace(WeightSpace):
         Raises:
             MorphismError: The group is not contained in the present one.
         """
-        if not subgroup <= self.subgroup:
-            raise MorphismError(
-                f"relax: {subgroup.name} is not contained in {self.subgroup.name}, the present constraint; "
-                "relaxing goes to a smaller group (constrain goes the other way)."
-            )
+        check_relaxation(self.subgroup, subgroup)
         return self._moved(subgroup, lambda expansion, rows: expansion.representatives(rows))
 
     def projected(self, subgroup: Subgroup) -> TiedSpace:

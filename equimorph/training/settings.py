@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal, get_args
 
 import numpy as np
@@ -88,6 +89,16 @@ class TrainingSettings:
         if self.schedule == "constant":
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * min(step / total_steps, 1.0)))
+
+
+class SeedBranch(IntEnum):
+    """What draws at random in a run, each from a branch of its own of the run's seed."""
+
+    BATCHES = 1
+    CANDIDATES = 2
+    MOVES = 3
+    FRESH_VALUES = 4
+    FIRST_VALUES = 5
 
 
 def derived_seed(seed: int, *path: int) -> int:

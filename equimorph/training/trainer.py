@@ -17,14 +17,13 @@ from equimorph.data import ImageData, Split
 from equimorph.errors import ConfigurationError, DivergedError
 from equimorph.morphisms import parameter_groups
 from equimorph.morphisms.reinitialize import seeded
-from equimorph.training.settings import TrainingSettings, derived_generator, derived_seed
+from equimorph.training.settings import SeedBranch, TrainingSettings, derived_generator, derived_seed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to the mean loss over the batch."""
 Metric = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to the mean over the batch of what is to be small, an error."""
 
-_PERMUTATIONS, _CANDIDATES = 1, 2  # branches of the run's seed
 _CHECK_EVERY = 25  # steps between looks at the loss, each of which waits for the device
 
 
@@ -144,7 +143,7 @@ class Trainer:
         network, optimizer = self._prepared(state)
         watch = _LossWatch(self.fabric.device)
         report: EpochReport | None = None
-        with seeded(derived_seed(self.settings.seed, _CANDIDATES, candidate, state.step)):
+        with seeded(derived_seed(self.settings.seed, SeedBranch.CANDIDATES, candidate, state.step)):
             told = state.step
             while state.step < until_step:
                 factor = self._set_rate(state)
@@ -210,7 +209,7 @@ class Trainer:
         """The batch at a step of any lineage: all candidates of a run see the same ones."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._permutation is None or self._permutation[0] != epoch:
-            generator = derived_generator(self.settings.seed, _PERMUTATIONS, epoch)
+            generator = derived_generator(self.settings.seed, SeedBranch.BATCHES, epoch)
             order = torch.randperm(len(self.data.train), generator=generator)
             self._permutation = epoch, order.to(self.fabric.device)
         chosen = self._permutation[1][position * self.batch_size : (position + 1) * self.batch_size]

@@ -78,3 +78,34 @@ def test_a_layer_that_the_example_does_not_reach_is_named():
     network = Unused(em.layers.AvgPool(2), em.layers.AvgPool(2))
     with pytest.raises(MorphismError, match='"1"'):
         em.plain(network, torch.zeros(1, 1, 4, 4))
+
+
+def test_a_layer_that_is_used_twice_stays_in_both_places():
+    twice = em.layers.Conv2d(1, 1, 3, group="D4", padding=1)
+    pool = em.layers.AvgPool(2)
+    network = nn.Sequential(em.layers.Conv2d(1, 1, 3, group="D4", source="trivial"), twice, pool, twice, pool)
+    x = torch.randn(2, 1, 18, 18)  # 16 and 8 pixels before the pooling: one window
+    ordinary = em.plain(network, x)
+    assert ordinary[1] is ordinary[3] and torch.equal(ordinary(x), network(x))
+    rebuilt = {}
+    exec(plain_source(ordinary).split("def load")[0], rebuilt)
+    assert len(rebuilt["build"]()) == 5
+
+
+def test_a_pool_that_needs_two_windows_is_refused():
+    pool = em.layers.AvgPool(2)
+    with pytest.raises(MorphismError, match=r'"0" pools sides \(14, 14\) and \(7, 7\)'):
+        em.plain(nn.Sequential(pool, pool), torch.zeros(1, 1, 14, 14))
+
+
+def test_a_sequence_with_a_forward_of_its_own_keeps_it():
+    class Backwards(nn.Sequential):
+        def forward(self, x):
+            return self[0](self[1](x))
+
+    network = Backwards(
+        em.layers.Conv2d(8, 1, 3, group="D4", source="trivial", target="trivial"),
+        em.layers.Conv2d(1, 1, 3, group="D4", source="trivial"),
+    )
+    x = torch.randn(2, 1, 9, 9)
+    assert torch.equal(em.plain(network, x)(x), network(x))

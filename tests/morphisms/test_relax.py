@@ -198,3 +198,13 @@ def test_every_chain_of_relaxations_ends_in_the_same_parameters():
     for H, K in itertools.pairwise(["C4", "C2"]):
         by_steps = em.relax(em.relax(em.relax(conv, H), K), "C1").state_dict()
         assert all(torch.equal(direct[name], by_steps[name]) for name in direct)
+
+
+def test_a_layer_that_is_used_twice_stays_one_layer_and_its_parents_is_left_alone():
+    twice = em.layers.Conv2d(1, 1, 3, group=D4, padding=1)
+    network = nn.Sequential(em.layers.Conv2d(1, 1, 3, group=D4, source="trivial"), twice, nn.ReLU(), twice)
+    relaxed = em.relax(network, "C1")
+    assert relaxed[1] is relaxed[3] and relaxed[1] is not twice
+    assert relaxed[3].constraint.name == "C1" and network[3].constraint.name == "D4"
+    x = torch.randn(2, 1, 8, 8)
+    assert identical(relaxed(x), network(x))

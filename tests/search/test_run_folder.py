@@ -133,3 +133,15 @@ def test_importing_the_library_loads_neither_plots_nor_command():
     program = "import equimorph, sys; print([m for m in ('plotly', 'jsonargparse', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_network_that_uses_a_layer_twice_is_searched_and_read_back(data, settings, tmp_path):
+    D4 = em.group("D4")
+    twice = em.layers.Conv2d(2, 2, 3, group=D4, padding=1)
+    lift = em.layers.Conv2d(1, 2, 3, group=D4, source="trivial")
+    head = em.layers.Linear(2, 10, group=D4)
+    start = nn.Sequential(lift, twice, nn.ReLU(), twice, em.layers.GlobalAvgPool(), head)
+    result = Evolutionary(generations=1, children=3).run(start, data, training=settings, out=tmp_path / "run")
+    x = data.standardize(data.test.x)
+    assert torch.equal(em.load(tmp_path / "run", network=start)(x), result.best(x))
+    assert (tmp_path / "run" / "best" / "network.py").exists()
