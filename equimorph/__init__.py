@@ -3,21 +3,35 @@
 from equimorph import data, layers, models, reports, search, testing, training
 from equimorph.errors import EquimorphError
 from equimorph.groups import group, search_groups
-from equimorph.inspection import distances, sites
-from equimorph.morphisms import carry_optimizer, constrain, parameter_groups, plain, reinitialize, relax
+from equimorph.inspection import distances, mixture_shares, sites
+from equimorph.morphisms import (
+    add_residual,
+    carry_optimizer,
+    constrain,
+    discretize,
+    mix,
+    parameter_groups,
+    plain,
+    reinitialize,
+    relax,
+)
 from equimorph.search import load
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EquimorphError",
+    "add_residual",
     "carry_optimizer",
     "constrain",
     "data",
+    "discretize",
     "distances",
     "group",
     "layers",
     "load",
+    "mix",
+    "mixture_shares",
     "models",
     "parameter_groups",
     "plain",

@@ -1,9 +1,16 @@
-"""Where data files are looked for."""
+"""Data files: where they are looked for, and the arrays in them, read and checked."""
 
 from __future__ import annotations
 
 import os
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from equimorph.errors import DataError
 
@@ -30,3 +37,56 @@ def find_file(name: str, data_dir: str | Path | None, *, source: str) -> Path:
     if not path.is_file():
         raise DataError(f"data: there is no {name} in {folder}; it can be had from {source}.")
     return path
+
+
+def read_arrays(path: Path, names: Iterable[str], *, source: str) -> dict[str, NDArray[Any]]:
+    """The arrays of these names in an `.npz` file; nothing in it is ever unpickled.
+
+    Args:
+        path: The file.
+        names: The arrays that are needed; others are not read.
+        source: Where the file can be had, for the message.
+    Raises:
+        DataError: It is no `.npz` file, is damaged, or lacks one of the arrays.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError),
+        *(BadZipFile, zlib.error),
+    ) as error:
+        raise DataError(f"{path}: not the file that was expected ({error}); get it from {source}.") from None
+
+
+def check_arrays(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    num_classes: int,
+    source: str,
+) -> None:
+    """Refuse arrays that are not the images (`x_...`) and labels (`y_...`) that a file should hold.
+
+    Args:
+        path: The file, for the message.
+        arrays: What was in it.
+        shapes: The shape that each of the arrays must have.
+        num_classes: Labels are whole numbers from 0 to one less.
+        source: Where the file can be had, for the message.
+    Raises:
+        DataError: A shape is another, pixels are not uint8, labels are no whole numbers or out of range.
+    """
+    found = {name: arrays[name].shape for name in shapes}
+    if found != dict(shapes):
+        raise DataError(f"{path}: arrays of shapes {found}, expected {dict(shapes)}; get it from {source}.")
+    pixels, labels = ([arrays[name] for name in shapes if name.startswith(letter)] for letter in "xy")
+    if any(array.dtype != np.uint8 for array in pixels) or any(array.dtype.kind not in "iu" for array in labels):
+        dtypes = {name: str(arrays[name].dtype) for name in shapes}
+        raise DataError(f"{path}: arrays of {dtypes}, expected uint8 pixels and whole numbers; get it from {source}.")
+    smallest, largest = (int(extreme([extreme(array) for array in labels])) for extreme in (np.min, np.max))
+    if smallest < 0 or largest >= num_classes:
+        raise DataError(
+            f"{path}: labels from {smallest} to {largest}, expected 0 to {num_classes - 1}; get it from {source}."
+        )

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from equimorph.data._base import ImageData, Split
-from equimorph.data.files import find_file
+from equimorph.data.files import check_arrays, find_file, read_arrays
 from equimorph.data.rotation import random_angles, rotate
-from equimorph.errors import DataError
 
 _SEED = 0
 _FILE = "mnist.npz"
 _SOURCE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 _CLASSES = tuple(str(digit) for digit in range(10))
+_SHAPES = {"x_train": (60_000, 28, 28), "y_train": (60_000,), "x_test": (10_000, 28, 28), "y_test": (10_000,)}
 
 
 def load_mnist(data_dir: str | Path | None = None) -> ImageData:
@@ -64,23 +62,8 @@ def load_rotmnist(data_dir: str | Path | None = None) -> ImageData:
 
 def _arrays(data_dir: str | Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     path = find_file(_FILE, data_dir, source=_SOURCE)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not the MNIST file that was expected ({error}); get it from {_SOURCE}.") from None
-    shapes = {name: array.shape for name, array in found.items()}
-    expected = {"x_train": (60_000, 28, 28), "y_train": (60_000,), "x_test": (10_000, 28, 28), "y_test": (10_000,)}
-    if shapes != expected:
-        raise DataError(f"{path}: arrays of shapes {shapes}, expected {expected}; get it from {_SOURCE}.")
-    labels = np.concatenate([found["y_train"], found["y_test"]])
-    if any(found[name].dtype != np.uint8 for name in ("x_train", "x_test")) or labels.dtype.kind not in "iu":
-        dtypes = {name: str(array.dtype) for name, array in found.items()}
-        raise DataError(f"{path}: arrays of {dtypes}, expected uint8 pixels and whole numbers; get it from {_SOURCE}.")
-    if labels.min() < 0 or labels.max() > 9:
-        raise DataError(
-            f"{path}: labels from {labels.min()} to {labels.max()}, expected 0 to 9; get it from {_SOURCE}."
-        )
+    found = read_arrays(path, _SHAPES, source=_SOURCE)
+    check_arrays(path, found, _SHAPES, num_classes=len(_CLASSES), source=_SOURCE)
     x_train, x_test = (torch.from_numpy(found[name])[:, None] for name in ("x_train", "x_test"))
     y_train, y_test = (torch.from_numpy(found[name].astype(np.int64)) for name in ("y_train", "y_test"))
     return x_train, y_train, x_test, y_test

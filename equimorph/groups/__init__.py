@@ -7,6 +7,15 @@ maps the grid Z^d onto itself, so it moves pixels without interpolation. Matrice
 
 from equimorph.groups._group import Group, Subgroup
 from equimorph.groups.catalog import group, search_groups
-from equimorph.groups.orbits import Orbits, Representation, kernel_orbits
+from equimorph.groups.orbits import Orbits, Representation, kernel_images, kernel_orbits
 
-__all__ = ["Group", "Orbits", "Representation", "Subgroup", "group", "kernel_orbits", "search_groups"]
+__all__ = [
+    "Group",
+    "Orbits",
+    "Representation",
+    "Subgroup",
+    "group",
+    "kernel_images",
+    "kernel_orbits",
+    "search_groups",
+]

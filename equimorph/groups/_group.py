@@ -181,6 +181,9 @@ class Subgroup:
     def __and__(self, other: Subgroup) -> Subgroup:
         return Subgroup(self.group, tuple(self._set & self._same_group(other)._set))
 
+    def __or__(self, other: Subgroup) -> Subgroup:
+        return self.group.subgroup_generated_by(self._set | self._same_group(other)._set)
+
     def _same_group(self, other: Subgroup) -> Subgroup:
         if not isinstance(other, Subgroup):
             raise GroupError(f"subgroup {self.name}: needed another subgroup, got {type(other).__name__}.")

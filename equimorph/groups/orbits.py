@@ -77,6 +77,24 @@ def kernel_orbits(
 
     Source: Maile, Wilson and Forré (2023), section 3; equation (1) of the method's page.
     """
+    shape = tuple(subgroup.group.order if type_ == "regular" else 1 for type_ in (target, source))
+    return _orbits_of_images(subgroup, (*shape, *kernel_size), kernel_images(subgroup, target, source, kernel_size))
+
+
+@lru_cache(maxsize=1024)
+def kernel_images(
+    subgroup: Subgroup, target: Representation, source: Representation, kernel_size: tuple[int, ...]
+) -> IntArray:
+    """Where each element of H takes each index triple of a kernel:  images[h, (g, u, delta)] = (hg, hu, h delta).
+
+    Args:
+        subgroup: H.
+        target: Type of the out feature.
+        source: Type of the in feature.
+        kernel_size: As in `kernel_orbits`, which also has the errors.
+    Returns:
+        Triples as flat indices in row-major order, shape (|H|, entries), rows in the order of `subgroup.indices`.
+    """
     group = subgroup.group
     for representation in (target, source):
         if representation not in get_args(Representation):
@@ -89,8 +107,7 @@ def kernel_orbits(
     offset_images = _offset_images(group.elements[elements], kernel_size, subgroup.name)
     num_in, num_offsets = in_images.shape[1], offset_images.shape[1]
     images = (out_images[:, :, None, None] * num_in + in_images[:, None, :, None]) * num_offsets
-    images = (images + offset_images[:, None, None, :]).reshape(len(elements), -1)
-    return _orbits_of_images(subgroup, (out_images.shape[1], num_in, *kernel_size), images)
+    return np.asarray((images + offset_images[:, None, None, :]).reshape(len(elements), -1))
 
 
 def _index_images(subgroup: Subgroup, representation: Representation) -> IntArray:

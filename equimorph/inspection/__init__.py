@@ -1,6 +1,7 @@
 """What a network is: its sites, and how far each is from the symmetries it could have."""
 
 from equimorph.inspection.distances import DistanceTable, distances
+from equimorph.inspection.mixtures import mixture_shares, mixture_weights
 from equimorph.inspection.sites import check_chain, sites
 
-__all__ = ["DistanceTable", "check_chain", "distances", "sites"]
+__all__ = ["DistanceTable", "check_chain", "distances", "mixture_shares", "mixture_weights", "sites"]

@@ -5,7 +5,7 @@ A regular feature of C fields is a tensor (batch, C n, *spatial), channel c n + 
 dropout of whole positions, residual sums) fit between any two of them.
 """
 
-from equimorph.layers._base import Constrained, Site, constrained_modules, sites_of
+from equimorph.layers._base import Constrained, Site, SpaceLayer, constrained_modules, sites_of
 from equimorph.layers.convolution import Conv1d, Conv2d, Conv3d
 from equimorph.layers.features import transform
 from equimorph.layers.linear import Linear
@@ -23,6 +23,7 @@ __all__ = [
     "Linear",
     "MaxPool",
     "Site",
+    "SpaceLayer",
     "constrained_modules",
     "keeps_grid",
     "sites_of",

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from equimorph.errors import GroupError
 from equimorph.groups import Group, Orbits, Subgroup, group
-from equimorph.spaces import WeightSpace
-from equimorph.spaces.tied import TiedSpace
+from equimorph.spaces import WeightSpace, tied
 
 
 class Constrained(nn.Module):
@@ -66,21 +65,24 @@ class SpaceLayer(Constrained):
 
     def relaxed(self, subgroup: Subgroup) -> Self:
         """A new layer with the same dense kernel, bit for bit, constrained to a smaller group."""
-        return self._on(self._tied_space().relaxed(subgroup))
+        return self.on(tied.relaxed(self.space, subgroup))
 
     def projected(self, subgroup: Subgroup) -> Self:
         """A new layer with the nearest kernel that commutes with another group."""
-        return self._on(self._tied_space().projected(subgroup))
+        return self.on(tied.projected(self.space, subgroup))
 
     def distance(self, subgroup: Subgroup) -> float:
         """|W - P_H W| / |W|, how far the kernel is from commuting with H."""
-        return self._tied_space().distance(subgroup)
+        return tied.distance(self.space, subgroup)
 
-    def _tied_space(self) -> TiedSpace:
-        assert isinstance(self.space, TiedSpace)
-        return self.space
+    @property
+    def can_skip(self) -> bool:
+        """Whether the identity is among the layer's maps, as a skip path needs: same features in and out."""
+        shape = self.space.shape
+        return (shape.out_fields, shape.target) == (shape.in_fields, shape.source)
 
-    def _on(self, space: WeightSpace) -> Self:
+    def on(self, space: WeightSpace) -> Self:
+        """A new layer, this one with its kernel from another weight space."""
         # The memo makes deepcopy put the new space where it finds the old one.
         return copy.deepcopy(self, memo={id(self.space): space})
 

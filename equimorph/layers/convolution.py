@@ -61,6 +61,12 @@ class _Conv(SpaceLayer):
         convolve = (F.conv1d, F.conv2d, F.conv3d)[self.dim - 1]
         return convolve(x, weight, bias, self.stride, self.padding, self.dilation)
 
+    @property
+    def can_skip(self) -> bool:
+        """Whether features and positions are the same in and out."""
+        centred = zip(self.space.shape.kernel_size, self.padding, self.dilation, self.stride, strict=True)
+        return super().can_skip and all(k % 2 == 1 and 2 * p == d * (k - 1) and s == 1 for k, p, d, s in centred)
+
     def extra_repr(self) -> str:
         """What `print` shows of the layer."""
         shape = self.space.shape

@@ -21,6 +21,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from equimorph.errors import ConfigurationError, MorphismError
 from equimorph.groups import Orbits
 from equimorph.layers._base import parameter_orbits
+from equimorph.spaces import WeightSpace
 
 Options = dict[str, Any]
 
@@ -33,7 +34,7 @@ def parameter_groups(
     eps: float = 1e-8,
     optimizer: type[Optimizer] = SGD,
 ) -> list[Options]:
-    """The parameters of a network in groups of one orbit size each, with the scales of that size.
+    """The parameters of a network in groups of one orbit size and weight decay each, with the scales of that size.
 
     With them a step moves the dense kernels of a constrained network as far as a step of the same `lr` would move
     those of a free one.
@@ -41,7 +42,8 @@ def parameter_groups(
     Args:
         network: Layers, or a network of them, of torch's own modules, or of both.
         lr: Learning rate of the dense kernel.
-        weight_decay: Weight decay of the dense kernel.
+        weight_decay: Weight decay of the dense kernel; spaces with a prior of their own (`ResidualSpace`) set theirs,
+            and the logits of mixtures have none.
         eps: Adam's and AdamW's eps for the gradient of a dense kernel.
         optimizer: The class that the groups are for: SGD, Adam or AdamW.
     Returns:
@@ -62,15 +64,19 @@ def parameter_groups(
     options: Options = {"lr": lr, "weight_decay": weight_decay}
     if issubclass(optimizer, Adam):
         options["eps"] = eps
-    orbits = parameter_orbits(network)
-    by_size: dict[float, list[nn.Parameter]] = {}
+    orbits, decays = parameter_orbits(network), _own_decays(network)
+    by_kind: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            by_size.setdefault(orbits[name].mean_size if name in orbits else 1.0, []).append(parameter)
+            size = orbits[name].mean_size if name in orbits else 1.0
+            by_kind.setdefault((size, decays.get(name, weight_decay)), []).append(parameter)
     decoupled = issubclass(optimizer, AdamW)
     return [
-        {"params": by_size[size], **_rescaled(options, optimizer, decoupled, 1 / size)}
-        for size in sorted(by_size, reverse=True)
+        {
+            "params": by_kind[size, decay],
+            **_rescaled(options | {"weight_decay": decay}, optimizer, decoupled, 1 / size),
+        }
+        for size, decay in sorted(by_kind, reverse=True)
     ]
 
 
@@ -128,6 +134,15 @@ def carry_optimizer(optimizer: Optimizer, *, source: nn.Module, target: nn.Modul
     carried.defaults = dict(optimizer.defaults)
     carried.state.update({parameter: state for parameter, state in states.items() if state})
     return carried
+
+
+def _own_decays(network: nn.Module) -> dict[str, float]:
+    """For each parameter with a weight decay of its own, by its full name, that decay."""
+    found: dict[str, float] = {}
+    for prefix, module in network.named_modules():
+        if isinstance(module, WeightSpace):
+            found |= {f"{prefix}.{name}" if prefix else name: decay for name, decay in module.penalties().items()}
+    return found
 
 
 def _rescaled(options: Options, kind: type[Optimizer], decoupled: bool, ratio: float) -> Options:

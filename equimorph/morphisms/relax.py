@@ -90,15 +90,21 @@ def _moved(speaker: str, module: Module, to: Target, move: Callable[[Constrained
         except (GroupError, MorphismError) as error:
             raise type(error)(f'site "{name}": {error}') from None
         for norm in site.norms:
-            replacements[norm] = move(_constrained(module, norm), subgroup)
+            replacements[norm] = move(constrained_module(module, norm), subgroup)
+    return replaced(module, replacements)
+
+
+def replaced(network: Module, replacements: Mapping[str, Constrained]) -> Module:
+    """A copy of a network with other modules at these paths, and wherever else a replaced one is used."""
     # The memo makes deepcopy put the new module wherever it finds the old one, also where a layer is used twice.
-    moved = copy.deepcopy(module, memo={id(module.get_submodule(name)): new for name, new in replacements.items()})
-    for parameter in moved.parameters():
+    copied = copy.deepcopy(network, memo={id(network.get_submodule(name)): new for name, new in replacements.items()})
+    for parameter in copied.parameters():
         parameter.grad = None
-    return moved
+    return copied
 
 
-def _constrained(network: nn.Module, name: str) -> Constrained:
+def constrained_module(network: nn.Module, name: str) -> Constrained:
+    """The layer or norm at this path."""
     found = network.get_submodule(name)
     assert isinstance(found, Constrained)
     return found

@@ -2,10 +2,11 @@
 
 A run folder holds data only (see `docs/run-folder.md`). This room reads them into `Numbers`, puts the result into
 words, draws figures of the numbers, and makes one page of all that; the page works with no network. Plotly is imported
-only when a page is made.
+only when a page is made. Runs of several strategies have a page of their own, see `equimorph.reports.comparison`.
 """
 
+from equimorph.reports.comparison import write_comparison
 from equimorph.reports.numbers import Numbers, read_numbers
 from equimorph.reports.page import write
 
-__all__ = ["Numbers", "read_numbers", "write"]
+__all__ = ["Numbers", "read_numbers", "write", "write_comparison"]

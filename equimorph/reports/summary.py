@@ -7,6 +7,7 @@ from html import escape
 from equimorph.reports import style, words
 from equimorph.reports.numbers import Numbers
 from equimorph.reports.records import Candidate
+from equimorph.reports.shell import make_notice
 
 
 def make_header(numbers: Numbers) -> str:
@@ -29,7 +30,7 @@ def make_header(numbers: Numbers) -> str:
         reason = escape(words.explain_missing_result(numbers))
         so_far = " What follows is the state so far." if best is not None else ""
         lead = "<b>The run did not reach its end.</b> " if best is not None else ""
-        notice = f'<div class="notice" role="status"><p>{lead}{reason}{so_far}</p></div>'
+        notice = make_notice(f"{lead}{reason}{so_far}")
     return f'<header>\n<p class="origin">{origin}</p>\n<h1>{escape(headline)}</h1>\n{notice}\n{body}\n</header>'
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
 from equimorph.errors import DivergedError
 from equimorph.groups import Subgroup
-from equimorph.inspection import sites
+from equimorph.inspection import mixture_shares, mixture_weights, sites
 from equimorph.morphisms import carry_optimizer, relax
 from equimorph.search.candidate import Candidate, Member
 from equimorph.search.observer import Observer
 from equimorph.search.run_folder import RunFolder
 from equimorph.search.selection import pareto_front
-from equimorph.training import EpochReport, Trainer, TrainingState
+from equimorph.training import ArchitectureSteps, Batches, EpochReport, Trainer, TrainingState
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,47 @@ class Task:
 
 
 @dataclass(frozen=True)
+class MixtureReport:
+    """What the mixtures of a network were made of at an epoch.
+
+    Attributes:
+        epoch: Position in the lineage.
+        shares: For each site, each member's share of the kernel (`em.mixture_shares`).
+        weights: For each site, z of each member, a skip path included; empty for mixtures without logits.
+    """
+
+    epoch: float
+    shares: Mapping[str, Mapping[str, float]]
+    weights: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What training a task gave: a record, its epochs, and the trained state unless it diverged."""
+    """What training a task gave: a record, its epochs, its mixtures, and the trained state unless it diverged."""
 
     candidate: Candidate
     reports: tuple[EpochReport, ...]
+    mixtures: tuple[MixtureReport, ...]
     state: TrainingState | None
     wall_seconds: float
+
+
+@dataclass(frozen=True)
+class How:
+    """What a training differs in from the usual one.
+
+    Attributes:
+        batches: What is trained on; the training set when None.
+        architecture: How the logits of mixtures are trained beside the weights; not at all when None.
+    """
+
+    batches: Batches | None = None
+    architecture: ArchitectureSteps | None = None
+
+    def samples_per_step(self, trainer: Trainer) -> int:
+        """Training samples that a step processes, those for the logits included."""
+        size = (self.batches or trainer.batches).size
+        return size + (0 if self.architecture is None else self.architecture.samples_per_step)
 
 
 class Session:
@@ -68,20 +102,42 @@ class Session:
         self.samples = 0
         self._next_number = 0
 
-    def train_first(self, network: nn.Module, until_step: int, *, move: str) -> Member:
-        """Train a network from the beginning of its lineage.
+    def train_first(self, network: nn.Module, until_step: int, *, move: str, how: How | None = None) -> Member:
+        """Train a network from the beginning of its lineage, `train_on` with a fresh optimizer."""
+        return self.train_on(self.trainer.start(network), until_step, move=move, how=how)
 
+    def train_on(
+        self,
+        state: TrainingState,
+        until_step: int,
+        *,
+        move: str,
+        parent: Member | None = None,
+        how: How | None = None,
+    ) -> Member:
+        """Train the one network that the strategy goes on with.
+
+        Args:
+            state: Where to begin.
+            until_step: The step of the lineage to end at.
+            move: What was done to the parent's architecture, in words.
+            parent: What the network came out of; its generation is the one before.
+            how: Where the samples come from, and how logits are trained.
         Raises:
             DivergedError: There is nothing to go on with.
         """
-        state = self.trainer.start(network)
-        outcome = train(self.trainer, self._number(), None, state, move, 0, until_step, self.observer)
+        generation = 0 if parent is None else parent.candidate.generation + 1
+        candidate = None if parent is None else parent.candidate
+        outcome = train(
+            self.trainer, self._number(), candidate, state, move, generation, until_step, self.observer, how
+        )
         self._record(outcome)
         if outcome.state is None:
             step = outcome.candidate.diverged_at_step or 0
+            what = "the first network" if parent is None else f"the network after its move ({move})"
             raise DivergedError(
                 step,
-                f"search: the loss of the first network is not a finite number at step {step + 1} of the training; "
+                f"search: the loss of {what} is not a finite number at step {step + 1} of the training; "
                 f"try a smaller --lr than {self.trainer.settings.learning_rate:g}, or another --optimizer.",
             )
         return Member(outcome.candidate, outcome.state)
@@ -142,6 +198,8 @@ class Session:
                     "validation_error": report.validation.error,
                 }
             )
+        for mixture in outcome.mixtures:
+            self.write({"event": "mixture", "candidate": outcome.candidate.number, **asdict(mixture)})
         self.write(outcome.candidate.record())
         if self.folder is not None:
             self.folder.append_timing(
@@ -167,14 +225,30 @@ def train(
     generation: int,
     until_step: int,
     observer: Observer,
+    how: How | None = None,
 ) -> Outcome:
     """Train a state up to a step of its lineage, and put together what is to be known of it."""
     began = time.perf_counter()
     first_step = state.step
+    how = how or How()
     reports: list[EpochReport] = []
+    mixtures = _mixture_reports(state.network, first_step / trainer.steps_per_epoch)
+
+    def note(report: EpochReport) -> None:
+        reports.append(report)
+        mixtures.extend(_mixture_reports(state.network, report.epoch))
+
     diverged_at_step = None
     try:
-        trainer.advance(state, until_step, candidate=number, on_report=reports.append, on_steps=observer.stepped)
+        trainer.advance(
+            state,
+            until_step,
+            candidate=number,
+            batches=how.batches,
+            architecture=how.architecture,
+            on_report=note,
+            on_steps=observer.stepped,
+        )
     except DivergedError as error:
         diverged_at_step = error.step
     trained = diverged_at_step is None
@@ -187,10 +261,16 @@ def train(
         parameters=sum(parameter.numel() for parameter in state.network.parameters()),
         first_epoch=first_step / trainer.steps_per_epoch,
         last_epoch=state.step / trainer.steps_per_epoch,
-        samples=(state.step - first_step) * trainer.batch_size,
+        samples=(state.step - first_step) * how.samples_per_step(trainer),
         status="trained" if trained else "diverged",
         diverged_at_step=diverged_at_step,
         validation_loss=reports[-1].validation.loss if trained else None,
         validation_error=reports[-1].validation.error if trained else None,
     )
-    return Outcome(candidate, tuple(reports), state if trained else None, time.perf_counter() - began)
+    return Outcome(candidate, tuple(reports), tuple(mixtures), state if trained else None, time.perf_counter() - began)
+
+
+def _mixture_reports(network: nn.Module, epoch: float) -> list[MixtureReport]:
+    """One report when there are mixtures in the network."""
+    shares = mixture_shares(network)
+    return [MixtureReport(epoch, shares, mixture_weights(network))] if shares else []

@@ -1,11 +1,29 @@
 """Weight spaces: a layer is an ordinary convolution whose dense kernel comes from one.
 
-A weight space knows which kernels it can make (all that are H-equivariant, a mixture over subgroups, ...) and makes
-one on demand. `_base.py` is the contract, each family of spaces is one file beside it.
+A weight space knows which kernels it can make (all that are H-equivariant, a mixture over subgroups, an equivariant
+part and a free residual) and makes one on demand. `_base.py` is the contract, each family of spaces is one file beside
+it: `tied.py`, `mixed.py`, `residual.py`.
 """
 
 from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, dense_from_rows
+from equimorph.spaces.energy import energy_shares
 from equimorph.spaces.expansion import Expansion
+from equimorph.spaces.mixed import LogitMixture, MixedSpace, Mixture, MixtureStart, TiedMixedSpace
+from equimorph.spaces.residual import ResidualSpace
 from equimorph.spaces.tied import TiedSpace
 
-__all__ = ["Expansion", "KernelShape", "TiedSpace", "WeightSpace", "check_relaxation", "dense_from_rows"]
+__all__ = [
+    "Expansion",
+    "KernelShape",
+    "LogitMixture",
+    "MixedSpace",
+    "Mixture",
+    "MixtureStart",
+    "ResidualSpace",
+    "TiedMixedSpace",
+    "TiedSpace",
+    "WeightSpace",
+    "check_relaxation",
+    "dense_from_rows",
+    "energy_shares",
+]

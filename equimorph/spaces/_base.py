@@ -1,10 +1,15 @@
-"""The contract of a weight space: the shape of the kernels it makes, and how they reach a convolution."""
+"""The contract of a weight space: the shape of the kernels it makes, and how they reach a convolution.
+
+A kernel is made as *rows*, one for each index triple (g, u, delta) and one column for each pair of fields (o, c), since
+symmetry acts on the triples alone; one permuted copy makes it an ordinary convolution weight.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +81,8 @@ class KernelShape:
 class WeightSpace(nn.Module):
     """A set of kernels of one shape, and its coordinates as parameters. Calling it makes kernel and bias.
 
-    What a family of weight spaces provides: `constraint`, `dense_weight`, `dense_bias`, `parameter_orbits` and
-    `reset_parameters`. Layers and morphisms ask for nothing else.
+    What a family of weight spaces provides: `constraint`, `rows`, `bias_rows`, `parameter_orbits`, `reset_parameters`
+    and `description`. Layers and morphisms ask for nothing else.
 
     Attributes:
         shape: The shape of the kernels.
@@ -93,12 +98,12 @@ class WeightSpace(nn.Module):
         """The subgroup that every kernel of this space commutes with."""
 
     @abstractmethod
-    def dense_weight(self) -> Tensor:
-        """W, shape (out channels, in channels, *kernel_size), an ordinary convolution weight."""
+    def rows(self) -> Tensor:
+        """W as rows, shape (triples, pairs of fields)."""
 
     @abstractmethod
-    def dense_bias(self) -> Tensor | None:
-        """b, shape (out channels,), or None."""
+    def bias_rows(self) -> Tensor | None:
+        """b as rows, shape (out indices, out fields), or None."""
 
     @abstractmethod
     def parameter_orbits(self) -> dict[str, Orbits]:
@@ -107,6 +112,27 @@ class WeightSpace(nn.Module):
     @abstractmethod
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw new parameters (section 1 of the method), in place."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """What a file must say to make a space like this one again: its family under "space", and its arguments."""
+
+    def penalties(self) -> dict[str, float]:
+        """For each parameter with a weight penalty of its own, by its name in this module, that of a dense kernel."""
+        return {}
+
+    def check_relaxation(self, subgroup: Subgroup) -> None:
+        """Raise MorphismError unless the present kernel, whatever it is, lies in the space of `subgroup`."""
+        check_relaxation(self.constraint, subgroup)
+
+    def dense_weight(self) -> Tensor:
+        """W, shape (out channels, in channels, *kernel_size), an ordinary convolution weight."""
+        return dense_from_rows(self.rows(), self.shape)
+
+    def dense_bias(self) -> Tensor | None:
+        """b, shape (out channels,), or None."""
+        rows = self.bias_rows()
+        return None if rows is None else rows.T.reshape(-1)
 
     def forward(self) -> tuple[Tensor, Tensor | None]:
         """Kernel and bias."""

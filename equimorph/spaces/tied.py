@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from equimorph.groups import Orbits, Subgroup
-from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, dense_from_rows
+from equimorph.spaces._base import KernelShape, WeightSpace
 from equimorph.spaces.expansion import Expansion
 
 
@@ -62,16 +63,17 @@ class TiedSpace(WeightSpace):
         """H."""
         return self.subgroup
 
-    def dense_weight(self) -> Tensor:
-        """E_H(w), an ordinary convolution weight."""
-        return dense_from_rows(self.weight_expansion(self.weight), self.shape)
+    def rows(self) -> Tensor:
+        """E_H(w)."""
+        rows: Tensor = self.weight_expansion(self.weight)
+        return rows
 
-    def dense_bias(self) -> Tensor | None:
-        """E_H(b), shape (out channels,)."""
+    def bias_rows(self) -> Tensor | None:
+        """E_H(b)."""
         if self.bias is None or self.bias_expansion is None:
             return None
-        bias: Tensor = self.bias_expansion(self.bias)
-        return bias.T.reshape(-1)
+        rows: Tensor = self.bias_expansion(self.bias)
+        return rows
 
     def parameter_orbits(self) -> dict[str, Orbits]:
         """The orbits behind `weight` and `bias`."""
@@ -96,41 +98,51 @@ class TiedSpace(WeightSpace):
         if self.bias is not None:
             self.bias.zero_()
 
-    def relaxed(self, subgroup: Subgroup) -> TiedSpace:
-        """The same kernel in the larger space of a smaller group: E_K^-1(E_H(w)), bit for bit.  (2)
+    def description(self) -> dict[str, Any]:
+        """The family and H."""
+        return {"space": "tied", "subgroup": self.subgroup.name}
 
-        Raises:
-            MorphismError: The group is not contained in the present one.
-        """
-        check_relaxation(self.subgroup, subgroup)
-        return self._moved(subgroup, lambda expansion, rows: expansion.representatives(rows))
 
-    def projected(self, subgroup: Subgroup) -> TiedSpace:
-        """The nearest kernel that commutes with another group: E_K^-1(P_K(E_H(w))). Loses what does not commute."""
-        return self._moved(subgroup, lambda expansion, rows: expansion.mean_over_orbits(rows))
+def relaxed(space: WeightSpace, subgroup: Subgroup) -> TiedSpace:
+    """The same kernel in the larger space of a smaller group: E_K^-1(W), bit for bit.  (2)
 
-    @torch.no_grad()
-    def distance(self, subgroup: Subgroup) -> float:
-        """delta_K = |W - P_K W| / |W|, from 0 (commutes with K) to 1."""
-        expansion = Expansion(self.shape.orbits(subgroup)).to(self.weight.device)
-        rows = self.weight_expansion(self.weight).double()
-        nearest = expansion(expansion.mean_over_orbits(rows))
-        return float((rows - nearest).norm() / rows.norm().clamp_min(torch.finfo(rows.dtype).tiny))
+    Raises:
+        MorphismError: The group is not contained in the present constraint.
+    """
+    space.check_relaxation(subgroup)
+    return _collapsed(space, subgroup, lambda expansion, rows: expansion.representatives(rows))
 
-    @torch.no_grad()
-    def _moved(self, subgroup: Subgroup, collapse: Callable[[Expansion, Tensor], Tensor]) -> TiedSpace:
-        moved = TiedSpace(
-            self.shape,
-            subgroup,
-            bias=self.bias is not None,
-            generator=torch.Generator(),  # the global one is left as it was; the values are overwritten
-            device=self.weight.device,
-            dtype=self.weight.dtype,
-        )
-        moved.weight.copy_(collapse(moved.weight_expansion, self.weight_expansion(self.weight)))
-        moved.weight.requires_grad_(self.weight.requires_grad)
-        if self.bias_expansion is not None and moved.bias_expansion is not None:
-            assert self.bias is not None and moved.bias is not None
-            moved.bias.copy_(collapse(moved.bias_expansion, self.bias_expansion(self.bias)))
-            moved.bias.requires_grad_(self.bias.requires_grad)
-        return moved.train(self.training)
+
+def projected(space: WeightSpace, subgroup: Subgroup) -> TiedSpace:
+    """The nearest kernel that commutes with another group: E_K^-1(P_K(W)). Loses what does not commute."""
+    return _collapsed(space, subgroup, lambda expansion, rows: expansion.mean_over_orbits(rows))
+
+
+@torch.no_grad()
+def distance(space: WeightSpace, subgroup: Subgroup) -> float:
+    """delta_K = |W - P_K W| / |W|, from 0 (commutes with K) to 1."""
+    rows = space.rows().double()
+    expansion = Expansion(space.shape.orbits(subgroup)).to(rows.device)
+    nearest = expansion(expansion.mean_over_orbits(rows))
+    return float((rows - nearest).norm() / rows.norm().clamp_min(torch.finfo(rows.dtype).tiny))
+
+
+@torch.no_grad()
+def _collapsed(space: WeightSpace, subgroup: Subgroup, collapse: Callable[[Expansion, Tensor], Tensor]) -> TiedSpace:
+    rows, bias_rows = space.rows(), space.bias_rows()
+    made = TiedSpace(
+        space.shape,
+        subgroup,
+        bias=bias_rows is not None,
+        generator=torch.Generator(),  # the global one is left as it was; the values are overwritten
+        device=rows.device,
+        dtype=rows.dtype,
+    )
+    made.weight.copy_(collapse(made.weight_expansion, rows))
+    if bias_rows is not None and made.bias is not None and made.bias_expansion is not None:
+        made.bias.copy_(collapse(made.bias_expansion, bias_rows))
+    if isinstance(space, TiedSpace):
+        made.weight.requires_grad_(space.weight.requires_grad)
+        if made.bias is not None and space.bias is not None:
+            made.bias.requires_grad_(space.bias.requires_grad)
+    return made.train(space.training)

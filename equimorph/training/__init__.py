@@ -4,10 +4,14 @@ Progress is counted in steps of one *lineage*: the life of the returned network,
 ancestor to the last of its own. The learning rate and the order of the samples depend on that position alone.
 """
 
+from equimorph.training.architecture import ArchitectureSteps, architecture_parameters
+from equimorph.training.batches import Batches, divided
 from equimorph.training.settings import TrainingSettings, derived_seed
 from equimorph.training.trainer import EpochReport, Evaluation, Loss, Metric, Trainer, TrainingState, error_rate
 
 __all__ = [
+    "ArchitectureSteps",
+    "Batches",
     "EpochReport",
     "Evaluation",
     "Loss",
@@ -15,6 +19,8 @@ __all__ = [
     "Trainer",
     "TrainingSettings",
     "TrainingState",
+    "architecture_parameters",
     "derived_seed",
+    "divided",
     "error_rate",
 ]

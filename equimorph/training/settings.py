@@ -99,6 +99,12 @@ class SeedBranch(IntEnum):
     MOVES = 3
     FRESH_VALUES = 4
     FIRST_VALUES = 5
+    AUGMENTATION = 6
+    HELD_OUT = 7
+    ARCHITECTURE_BATCHES = 8
+    SHUFFLES = 9
+    PARENTS = 10
+    CHAINS = 11
 
 
 def derived_seed(seed: int, *path: int) -> int:

@@ -15,9 +15,12 @@ from torch.optim import Optimizer
 
 from equimorph.data import ImageData, Split
 from equimorph.errors import ConfigurationError, DivergedError
+from equimorph.groups import Subgroup
 from equimorph.morphisms import parameter_groups
 from equimorph.morphisms.reinitialize import seeded
-from equimorph.training.settings import SeedBranch, TrainingSettings, derived_generator, derived_seed
+from equimorph.training.architecture import ArchitectureSteps
+from equimorph.training.batches import Batches
+from equimorph.training.settings import SeedBranch, TrainingSettings, derived_seed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to the mean loss over the batch."""
@@ -101,10 +104,32 @@ class Trainer:
         self.fabric = _fabric(settings)
         self.dtype = torch.float64 if settings.precision == "64" else torch.float32
         self._splits = {name: self._on_device(getattr(data, name)) for name in ("train", "validation", "test")}
-        self.batch_size = min(settings.batch_size, len(data.train))
-        self.steps_per_epoch = len(data.train) // self.batch_size
+        self.batches = self.batches_of(self._splits["train"])
+        self.batch_size, self.steps_per_epoch = self.batches.size, self.batches.per_pass
         self.total_steps = max(1, round(settings.epochs * self.steps_per_epoch))
-        self._permutation: tuple[int, Tensor] | None = None
+
+    def batches_of(
+        self,
+        samples: Split,
+        *,
+        branch: SeedBranch = SeedBranch.BATCHES,
+        augmentation: Subgroup | None = None,
+    ) -> Batches:
+        """Batches of some training samples, as this trainer's settings say."""
+        return Batches(
+            self.data,
+            samples,
+            self.settings.batch_size,
+            seed=self.settings.seed,
+            dtype=self.dtype,
+            branch=branch,
+            augmentation=augmentation,
+        )
+
+    @property
+    def train_samples(self) -> Split:
+        """The training samples, on the device."""
+        return self._splits["train"]
 
     def start(self, network: nn.Module) -> TrainingState:
         """A fresh optimizer for a network, at the beginning of its lineage. The network is moved to the device."""
@@ -124,6 +149,8 @@ class Trainer:
         until_step: int,
         *,
         candidate: int = 0,
+        batches: Batches | None = None,
+        architecture: ArchitectureSteps | None = None,
         on_report: Callable[[EpochReport], None] | None = None,
         on_steps: Callable[[int], None] | None = None,
     ) -> Evaluation:
@@ -133,6 +160,8 @@ class Trainer:
             state: Where to begin; its network, optimizer and step are changed.
             until_step: The step to end at.
             candidate: What the network draws at random (dropout) is seeded from the run's seed and this number.
+            batches: What is trained on; the training set when left out.
+            architecture: How the logits of mixtures are trained beside the weights; not at all when left out.
             on_report: Told at the end of each epoch of the lineage, and at the end.
             on_steps: Told how many steps were done since it was last told.
         Returns:
@@ -141,6 +170,7 @@ class Trainer:
             DivergedError: The loss is no longer a finite number; its `step` says since when.
         """
         network, optimizer = self._prepared(state)
+        batches = self.batches if batches is None else batches
         watch = _LossWatch(self.fabric.device)
         report: EpochReport | None = None
         with seeded(derived_seed(self.settings.seed, SeedBranch.CANDIDATES, candidate, state.step)):
@@ -148,11 +178,15 @@ class Trainer:
             while state.step < until_step:
                 factor = self._set_rate(state)
                 network.train()
-                x, y = self._batch(state.step)
+                if architecture is not None:
+                    architecture.before_weights(state.step)
+                x, y = batches.at(state.step)
                 loss = self.loss(network(x), y)
                 optimizer.zero_grad()
                 self.fabric.backward(loss)
                 optimizer.step()
+                if architecture is not None:
+                    self._step_architecture(network, architecture, state.step)
                 watch.see(loss, state.step)
                 state.step += 1
                 at_report = state.step == until_step or state.step % self.steps_per_epoch == 0
@@ -205,16 +239,12 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
         return factor
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch at a step of any lineage: all candidates of a run see the same ones."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if self._permutation is None or self._permutation[0] != epoch:
-            generator = derived_generator(self.settings.seed, SeedBranch.BATCHES, epoch)
-            order = torch.randperm(len(self.data.train), generator=generator)
-            self._permutation = epoch, order.to(self.fabric.device)
-        chosen = self._permutation[1][position * self.batch_size : (position + 1) * self.batch_size]
-        train = self._splits["train"]
-        return self.data.standardize(train.x[chosen], self.dtype), train.y[chosen]
+    def _step_architecture(self, network: nn.Module, architecture: ArchitectureSteps, step: int) -> None:
+        if architecture.batches is not None:
+            with architecture.weights_fixed():
+                x, y = architecture.batches.at(step)
+                self.fabric.backward(self.loss(network(x), y))
+        architecture.step(step)
 
 
 class _LossWatch:

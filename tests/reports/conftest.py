@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from equimorph.reports.comparison import Row
+
 SITES = ["block1.conv", "block2.conv", "head.linear"]
 HOSTILE = "<img src=https://evil.example onerror=alert(1)></script><!--&\"'%{x}"
 
@@ -119,3 +121,31 @@ def hostile_run(empty_run):
     run.candidate(1, 0, 1, ["D4", HOSTILE, "C1"], parameters=150, epochs=(4, 8), error=0.2, move=HOSTILE)
     run.result(1, [0, 1], samples=800)
     return run
+
+
+def comparison_row(strategy, seed, test_error, **changes):
+    """A row of a comparison in which only what matters was said."""
+    values = {"data": "digits", "group": "D4", "network": "8 convolutions", "split": seed, "architecture": "D4 ×8"}
+    values |= {"epochs": 30.0, "parameters": 1000, "samples": 6000, "seconds": 10.0, "validation_error": test_error}
+    return Row(**(values | {"test_samples": 1000, "strategy": strategy, "seed": seed, "test_error": test_error} | changes))
+
+
+@pytest.fixture
+def row():
+    return comparison_row
+
+
+@pytest.fixture
+def compared():
+    """Five seeds of two fixed architectures and a search that wins against one and not clearly against the other."""
+    errors = {
+        "static:C1": [0.080, 0.085, 0.090, 0.095, 0.100],
+        "static:C4": [0.050, 0.052, 0.048, 0.051, 0.049],
+        "evolutionary": [0.049, 0.053, 0.046, 0.052, 0.047],
+    }
+    changes = {"evolutionary": {"samples": 24000, "seconds": 90.0, "parameters": 1500, "architecture": "D4, C4 ×7"}}
+    return [
+        comparison_row(strategy, seed, error, **changes.get(strategy, {}))
+        for strategy, of_seed in errors.items()
+        for seed, error in enumerate(of_seed)
+    ]

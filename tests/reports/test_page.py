@@ -114,7 +114,7 @@ def test_the_page_loads_nothing(finished_run):
     own = "".join(script for script in page.scripts if "plotly.js v" not in script[:200])
     assert "http:" not in own
     assert "https:" not in own
-    assert "url(" not in equimorph.reports.page.style.STYLE_SHEET
+    assert "url(" not in equimorph.reports.style.STYLE_SHEET
 
 
 def test_plotly_is_in_the_page_once(finished_run):

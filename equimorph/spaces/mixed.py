@@ -1,0 +1,399 @@
+"""The [G]-mixed kernels: weighted sums of an equivariant kernel for each of several subgroups."""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from equimorph.errors import ConfigurationError, GroupError, MorphismError, ShapeError
+from equimorph.groups import Orbits, Subgroup
+from equimorph.spaces._base import KernelShape, WeightSpace
+from equimorph.spaces.energy import energy_shares
+from equimorph.spaces.expansion import Expansion
+from equimorph.spaces.mixed_expansion import MixedExpansion, MixedProjection
+
+MixtureStart = Literal["uniform", "prior"]
+SKIP = "skip"
+
+_PRIOR_LOGIT = -2.0  # of every member but G; section 3 of the method
+
+
+class Mixture(WeightSpace):
+    """What a search over subgroups sees of a weight space: members, and how much of the kernel is each one's.
+
+    Attributes:
+        members: H_1, ..., H_m, largest first.
+    """
+
+    members: tuple[Subgroup, ...]
+
+    @abstractmethod
+    def shares(self) -> dict[str, float]:
+        """For each member by name, its share of the kernel; they add up to one."""
+
+    def merge(self) -> Tensor:
+        """The single dense kernel W, an ordinary convolution weight, without a gradient."""
+        return self.dense_weight().detach().clone()
+
+    @property
+    def constraint(self) -> Subgroup:
+        """The intersection of the members, which every one of their kernels commutes with."""
+        return reduce(operator.and_, self.members)
+
+    def check_relaxation(self, subgroup: Subgroup) -> None:
+        """Refuse every subgroup but the one that the mixture commutes with, as whose layer its kernel goes on."""
+        if subgroup != self.constraint:
+            names = ", ".join(member.name for member in self.members)
+            raise MorphismError(
+                f"relax: a mixture of {names} cannot be relaxed to {subgroup.name}; it commutes with "
+                f"{self.constraint.name} and becomes one layer of that group, or of a single member by em.discretize."
+            )
+
+
+class LogitMixture(Mixture):
+    """A mixture whose weights are z = softmax(alpha / temperature)."""
+
+    logits: nn.Parameter
+    temperature: Tensor
+    identity: Tensor
+    family: str
+
+    def __init__(
+        self,
+        shape: KernelShape,
+        members: Sequence[Subgroup],
+        *,
+        start: MixtureStart,
+        skip: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__(shape)
+        self.members = check_members(shape, members)
+        if start not in get_args(MixtureStart):
+            raise ConfigurationError(f'mixture: start is "{start}"; it is one of uniform, prior.')
+        if skip:
+            self.register_buffer("identity", _identity_rows(shape, device=device, dtype=dtype), persistent=False)
+        self.has_skip = skip
+        logits = torch.full((len(self.members) + skip,), 0.0 if start == "uniform" else _PRIOR_LOGIT)
+        logits[0] = 0.0
+        self.logits = nn.Parameter(logits.to(device=device, dtype=dtype or torch.get_default_dtype()))
+        self.register_buffer("temperature", torch.ones((), device=device, dtype=self.logits.dtype))
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """What each logit belongs to: the subgroups, largest first, and "skip" where there is one."""
+        return (*(member.name for member in self.members), *([SKIP] if self.has_skip else []))
+
+    def mixture_weights(self) -> Tensor:
+        """z = softmax(alpha / temperature), shape (members,)."""
+        return torch.softmax(self.logits / self.temperature, 0)
+
+    def penalties(self) -> dict[str, float]:
+        """No weight decay on the logits, which would draw z to uniform."""
+        return {"logits": 0.0}
+
+    def description(self) -> dict[str, Any]:
+        """The family, the members' names and whether there is a skip member."""
+        return {"space": self.family, "members": [member.name for member in self.members], "skip": self.has_skip}
+
+    def extra_repr(self) -> str:
+        """What `print` shows of the space."""
+        return f"members={', '.join(self.member_names)}"
+
+    def _with_skip(self, rows: Tensor, weights: Tensor) -> Tensor:
+        return rows + weights[-1] * self.identity if self.has_skip else rows
+
+    def _bias_shape(self) -> KernelShape:
+        shape = self.shape
+        return KernelShape(shape.group, shape.out_fields, 1, (), shape.target, "trivial")
+
+    def _initial_std(self, member: Subgroup | None) -> float:
+        """Of one member before mixing, as for a layer of that subgroup (`TiedSpace.reset_parameters`)."""
+        variance = 2 / self.shape.fan_in
+        if member is not None and self.shape.source == "regular" and self.shape.target == "trivial":
+            variance /= member.order
+        return math.sqrt(variance)
+
+
+class MixedSpace(LogitMixture):
+    """One kernel for each member, of which the mixture is the weighted sum.
+
+        W = sum_i z_i E_{H_i}( w_i nu_i / |w_i| ),     b = sum_i z_i E_{H_i}(b_i),     z = softmax(alpha / T)      (3)
+
+    nu_i is the norm of w_i at initialisation, fixed from then on, so that z and not the size of w_i carries the
+    mixture. By linearity a layer needs one convolution with W, whatever the number of members.
+
+    Args:
+        shape: The shape of the kernels.
+        members: H_1, ..., H_m, different subgroups of G.
+        start: "uniform" for alpha = 0, or "prior" for alpha = 0 for the largest member and -2 for the others.
+        skip: Whether the identity is one more member.
+        preserve_norms: Whether nu_i / |w_i| stands before the members; members under a weight penalty go without it.
+        bias: Whether there is a bias.
+        generator: Where the initial values are drawn from.
+        device: Of the parameters.
+        dtype: Of the parameters.
+    Attributes:
+        weights: w_i, shape (orbits of H_i, out_fields * in_fields).
+        biases: b_i, shape (right cosets of H_i, out_fields); none without a bias.
+        logits: alpha, one for each member.
+        temperature: T.
+        norms: nu_i, saved with the network.
+    Raises:
+        GroupError: No member, one twice, or one that is no subgroup of G.
+        ShapeError: A skip member whose in and out features differ.
+    Example:
+        >>> from equimorph.groups import group
+        >>> D4 = group("D4")
+        >>> shape = KernelShape(D4, out_fields=2, in_fields=3, kernel_size=(3, 3))
+        >>> space = MixedSpace(shape, [D4.subgroup("C4"), D4.whole], start="prior")
+        >>> tuple(space.dense_weight().shape), {name: round(z, 3) for name, z in space.shares().items()}
+        ((16, 24, 3, 3), {'D4': 0.881, 'C4': 0.119})
+
+    Source: Maile, Wilson and Forré (2023), section 4.2.
+    """
+
+    norms: Tensor
+    family = "mixed"
+
+    def __init__(
+        self,
+        shape: KernelShape,
+        members: Sequence[Subgroup],
+        *,
+        start: MixtureStart = "uniform",
+        skip: bool = False,
+        preserve_norms: bool = True,
+        bias: bool = False,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(shape, members, start=start, skip=skip, device=device, dtype=dtype)
+        self.preserve_norms = preserve_norms
+        self._orbits = [shape.orbits(member) for member in self.members]
+        self._bias_orbits = [shape.bias_orbits(member) for member in self.members] if bias else []
+        self.expansion = MixedExpansion(self._orbits).to(device)
+        self.bias_expansion = MixedExpansion(self._bias_orbits).to(device) if bias else None
+        options = {"device": device, "dtype": dtype}
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.empty(orbits.num_orbits, shape.columns, **options))  # type: ignore[arg-type]
+            for orbits in self._orbits
+        )
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.empty(orbits.num_orbits, shape.out_fields, **options))  # type: ignore[arg-type]
+            for orbits in self._bias_orbits
+        )
+        self.register_buffer("norms", torch.ones(len(self.members), **options))  # type: ignore[arg-type]
+        self.reset_parameters(generator)
+
+    def shares(self) -> dict[str, float]:
+        """z over the subgroups."""
+        weights = self.mixture_weights().detach().double()[: len(self.members)]
+        return dict(zip(self.member_names, (weights / weights.sum()).tolist(), strict=False))
+
+    def rows(self) -> Tensor:
+        """(3) as rows."""
+        weights = self.mixture_weights()
+        scales = weights[: len(self.members)]
+        if self.preserve_norms:
+            norms = torch.stack([table.norm() for table in self.weights])
+            scales = scales * self.norms / norms.clamp_min(torch.finfo(norms.dtype).tiny)
+        rows: Tensor = self.expansion(list(self.weights), scales)
+        return self._with_skip(rows, weights)
+
+    def bias_rows(self) -> Tensor | None:
+        """The weighted sum of the members' biases."""
+        if self.bias_expansion is None:
+            return None
+        rows: Tensor = self.bias_expansion(list(self.biases), self.mixture_weights()[: len(self.members)])
+        return rows
+
+    def parameter_orbits(self) -> dict[str, Orbits]:
+        """The orbits behind each member's table."""
+        found = {f"weights.{i}": orbits for i, orbits in enumerate(self._orbits)}
+        return found | {f"biases.{i}": orbits for i, orbits in enumerate(self._bias_orbits)}
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw each member as a layer of its subgroup, divided by sqrt(sum_i z_i^2), so that W has its variance."""
+        weights = self.mixture_weights()[: len(self.members)].double()
+        scale = 1 / weights.square().sum().sqrt().item()
+        for member, table, norm in zip(self.members, self.weights, self.norms, strict=True):
+            drawn = torch.empty(table.shape, dtype=table.dtype).normal_(generator=generator)
+            table.copy_(drawn * (scale * self._initial_std(member)))
+            norm.copy_(table.norm())
+        for table in self.biases:
+            table.zero_()
+
+    @torch.no_grad()
+    def take(self, space: WeightSpace) -> None:
+        """Start from the kernel of another space: w_i = E_{H_i}^-1( P_{H_i}(W) ), in place."""
+        rows, bias_rows = space.rows(), space.bias_rows()
+        for orbits, table, norm in zip(self._orbits, self.weights, self.norms, strict=True):
+            table.copy_(Expansion(orbits).to(rows.device).mean_over_orbits(rows))
+            norm.copy_(table.norm())
+        if bias_rows is not None:
+            for orbits, table in zip(self._bias_orbits, self.biases, strict=True):
+                table.copy_(Expansion(orbits).to(rows.device).mean_over_orbits(bias_rows))
+
+    def description(self) -> dict[str, Any]:
+        """As of every mixture, and whether norms are preserved."""
+        return {**super().description(), "preserve_norms": self.preserve_norms}
+
+
+class TiedMixedSpace(LogitMixture):
+    """One dense kernel V for all members, of which the mixture is the weighted sum of projections.
+
+        W = sum_i z_i P_{H_i}(V),     b = sum_i z_i P_{H_i}(b),     z = softmax(alpha / T)
+
+    For the six subgroups of D4 it has 0.38 of the parameters of `MixedSpace`. P_G(W) = P_G(V) whatever z is, and V may
+    grow where z is small, so z is no share of the kernel; `shares` are those of its energy instead.
+
+    Args:
+        shape, members, start, skip, bias, generator, device, dtype: As of `MixedSpace`.
+    Attributes:
+        weight: V as rows, shape (triples, out_fields * in_fields).
+        bias: b as rows, shape (out indices, out_fields), or None.
+        logits: alpha, one for each member.
+        temperature: T.
+    Raises:
+        GroupError, ShapeError: As of `MixedSpace`.
+    Example:
+        >>> from equimorph.groups import group
+        >>> D4 = group("D4")
+        >>> shape = KernelShape(D4, out_fields=2, in_fields=3, kernel_size=(3, 3))
+        >>> space = TiedMixedSpace(shape, [D4.subgroup("C4"), D4.whole], generator=torch.Generator().manual_seed(0))
+        >>> {name: round(share, 1) for name, share in space.shares().items()}
+        {'D4': 0.8, 'C4': 0.2}
+
+    Source: the method's page, section 3; ours.
+    """
+
+    bias: nn.Parameter | None
+    family = "tied-mixed"
+
+    def __init__(
+        self,
+        shape: KernelShape,
+        members: Sequence[Subgroup],
+        *,
+        start: MixtureStart = "uniform",
+        skip: bool = False,
+        bias: bool = False,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(shape, members, start=start, skip=skip, device=device, dtype=dtype)
+        self._orbits = shape.orbits(shape.group.trivial)
+        self._bias_orbits = shape.bias_orbits(shape.group.trivial)
+        self.projection = MixedProjection(self.members, shape.target, shape.source, shape.kernel_size).to(device)
+        self.weight = nn.Parameter(torch.empty(self._orbits.num_orbits, shape.columns, device=device, dtype=dtype))
+        if bias:
+            self.bias_projection = MixedProjection(self.members, shape.target, "trivial", ()).to(device)
+            num_out = self._bias_orbits.num_orbits
+            self.bias = nn.Parameter(torch.empty(num_out, shape.out_fields, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters(generator)
+
+    def shares(self) -> dict[str, float]:
+        """The shares of the members in the energy |W|^2 (`energy_shares`)."""
+        return energy_shares(self, self.members)
+
+    def rows(self) -> Tensor:
+        """The mixture as rows."""
+        weights = self.mixture_weights()
+        rows: Tensor = self.projection(self.weight, weights[: len(self.members)])
+        return self._with_skip(rows, weights)
+
+    def bias_rows(self) -> Tensor | None:
+        """The weighted sum of projections of the bias."""
+        if self.bias is None:
+            return None
+        rows: Tensor = self.bias_projection(self.bias, self.mixture_weights()[: len(self.members)])
+        return rows
+
+    def parameter_orbits(self) -> dict[str, Orbits]:
+        """V and b are free."""
+        return {"weight": self._orbits} | ({} if self.bias is None else {"bias": self._bias_orbits})
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw V so that W has the variance of a layer of any one subgroup.
+
+            Var W = Var V * sum_ij z_i z_j |H_i n H_j| / (|H_i| |H_j|)
+
+        A map from regular to trivial features needs no such factor: it sums nearly equal features, and the sum of a
+        kernel over them is the same for all its projections.
+        """
+        drawn = torch.empty(self.weight.shape, dtype=self.weight.dtype).normal_(generator=generator)
+        variance = 1.0
+        if not (self.shape.source == "regular" and self.shape.target == "trivial"):
+            weights = self.mixture_weights()[: len(self.members)].double().tolist()
+            pairs = [
+                (a, b) for a in zip(weights, self.members, strict=True) for b in zip(weights, self.members, strict=True)
+            ]
+            variance = sum(x * y * (H & K).order / (H.order * K.order) for (x, H), (y, K) in pairs)
+        self.weight.copy_(drawn * (self._initial_std(None) / math.sqrt(variance)))
+        if self.bias is not None:
+            self.bias.zero_()
+
+    @torch.no_grad()
+    def take(self, space: WeightSpace) -> None:
+        """Start from the kernel of another space: V = W, in place."""
+        self.weight.copy_(space.rows())
+        bias_rows = space.bias_rows()
+        if self.bias is not None and bias_rows is not None:
+            self.bias.copy_(bias_rows)
+
+
+def check_members(shape: KernelShape, members: Sequence[Subgroup]) -> tuple[Subgroup, ...]:
+    """The members of a mixture, largest first.
+
+    Raises:
+        GroupError: There is none, one is named twice, or one belongs to another group.
+    """
+    if not members:
+        raise GroupError(
+            f"mixture: there are no members; name subgroups of {shape.group.name}, "
+            f"for instance C1 and {shape.group.name}."
+        )
+    for member in members:
+        if member.group != shape.group:
+            raise GroupError(
+                f"mixture: {member.name} is a subgroup of {member.group.name}, not of {shape.group.name}; "
+                f"choose among {', '.join(H.name for H in shape.group.subgroups())}."
+            )
+    if len(set(members)) != len(members):
+        raise GroupError(
+            f"mixture: {', '.join(member.name for member in members)} names a subgroup twice; name each once."
+        )
+    return tuple(sorted(members, key=lambda H: (-H.order, H.indices)))
+
+
+def _identity_rows(shape: KernelShape, *, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
+    """The kernel of the identity map: one where (o, g) = (c, u) and delta = 0."""
+    is_square = (shape.out_fields, shape.target) == (shape.in_fields, shape.source)
+    if not is_square or any(extent % 2 == 0 for extent in shape.kernel_size):
+        raise ShapeError(
+            f"mixture: a skip member needs equal in and out features and odd kernels, got {shape.in_fields} "
+            f"{shape.source} -> {shape.out_fields} {shape.target} with kernel {shape.kernel_size}; "
+            "leave skip out there."
+        )
+    num_index, num_positions = shape.out_channels // shape.out_fields, math.prod(shape.kernel_size)
+    rows = torch.zeros(
+        num_index, num_index, num_positions, shape.out_fields, shape.in_fields, device=device, dtype=dtype
+    )
+    index, field = torch.arange(num_index)[:, None], torch.arange(shape.out_fields)
+    rows[index, index, num_positions // 2, field, field] = 1
+    return rows.view(-1, shape.columns)

@@ -1,0 +1,156 @@
+"""Sums over the members of a mixture, each as one `embedding_bag` over rows, forward and backward.
+
+    MixedExpansion    sum_i s_i E_{H_i}(w_i)            m rows are added for each index triple
+    MixedProjection   sum_i s_i P_{H_i}(V)              |H_1 u ... u H_m| rows are added for each
+
+The gradients are gathers too: PyTorch's own backward of `embedding_bag` would scatter with collisions.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equimorph.groups import Orbits, Representation, Subgroup, kernel_images
+
+
+class MixedExpansion(nn.Module):
+    """The weighted sum of expansions of several tables. Holds index tables and no state.
+
+    Args:
+        members: The orbits of each member, of kernels of one shape.
+    Example:
+        >>> from equimorph.groups import group, kernel_orbits
+        >>> D4 = group("D4")
+        >>> members = [kernel_orbits(D4.subgroup(name), "trivial", "trivial", (1, 2)) for name in ("C1", "D1")]
+        >>> tables = [torch.tensor([[1.0], [2.0]]), torch.tensor([[10.0]])]
+        >>> MixedExpansion(members)(tables, torch.tensor([1.0, 0.5])).flatten().tolist()
+        [6.0, 7.0]
+    """
+
+    index: Tensor
+    bags: Tensor
+    bag_starts: Tensor
+    row_members: Tensor
+
+    def __init__(self, members: Sequence[Orbits]) -> None:
+        super().__init__()
+        firsts = np.cumsum([0, *(orbits.num_orbits for orbits in members)])
+        index = np.stack([orbits.index + first for orbits, first in zip(members, firsts[:-1], strict=True)], axis=1)
+        num_entries = len(index)
+        bags = np.concatenate([orbits.members[orbits.members < num_entries] for orbits in members])
+        sizes = np.concatenate([orbits.sizes for orbits in members])
+        row_members = np.repeat(np.arange(len(members)), np.diff(firsts))
+        starts = np.cumsum([0, *sizes])[:-1]
+        for name, array in (("index", index), ("bags", bags), ("bag_starts", starts), ("row_members", row_members)):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
+
+    def forward(self, tables: Sequence[Tensor], scales: Tensor) -> Tensor:
+        """From one table (orbits of the member, columns) each, and a number each, to rows (entries, columns)."""
+        stacked = torch.cat(list(tables))
+        return _MixedExpand.apply(stacked, scales, self.index, self.bags, self.bag_starts, self.row_members)  # type: ignore[no-any-return]
+
+
+class MixedProjection(nn.Module):
+    """The weighted sum of projections of one kernel:  V[e] -> sum_g c_g V[g e],  c_g = sum_i s_i [g in H_i] / |H_i|.
+
+    Holds index tables and no state.
+
+    Args:
+        members: H_1, ..., H_m, subgroups of one group.
+        target: Type of the out feature.
+        source: Type of the in feature.
+        kernel_size: Extents of the kernel.
+    Example:
+        >>> from equimorph.groups import group
+        >>> D4 = group("D4")
+        >>> mean = MixedProjection([D4.subgroup("C1"), D4.subgroup("D1")], "trivial", "trivial", (1, 2))
+        >>> mean(torch.tensor([[2.0], [6.0]]), torch.tensor([0.0, 1.0])).flatten().tolist()
+        [4.0, 4.0]
+    """
+
+    images: Tensor
+    averages: Tensor
+
+    def __init__(
+        self,
+        members: Sequence[Subgroup],
+        target: Representation,
+        source: Representation,
+        kernel_size: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        joined = reduce(operator.or_, members)
+        used = sorted(set().union(*(member.indices for member in members)))
+        averages = [[(g in member.indices) / member.order for member in members] for g in used]
+        images = kernel_images(joined, target, source, kernel_size)[np.searchsorted(joined.indices, used)]
+        self.register_buffer("images", torch.from_numpy(np.ascontiguousarray(images.T)), persistent=False)
+        self.register_buffer("averages", torch.tensor(averages, dtype=torch.float64), persistent=False)
+
+    def forward(self, rows: Tensor, scales: Tensor) -> Tensor:
+        """From rows (entries, columns) of V, and a number for each member, to rows of the mixture."""
+        elements = self.averages.to(scales.dtype) @ scales
+        return _MixedProject.apply(rows, elements, self.images)  # type: ignore[no-any-return]
+
+
+def _weighted_bags(rows: Tensor, index: Tensor, scales: Tensor) -> Tensor:
+    """out[e] = sum_j scales[j] rows[index[e, j]]."""
+    weights = scales.to(rows.dtype).expand(index.shape).contiguous()
+    return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
+
+
+class _MixedExpand(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        table: Tensor, scales: Tensor, index: Tensor, bags: Tensor, bag_starts: Tensor, row_members: Tensor
+    ) -> Tensor:
+        return _weighted_bags(table, index, scales)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        table, scales, _, bags, bag_starts, row_members = inputs
+        ctx.save_for_backward(table, scales, bags, bag_starts, row_members)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        table, scales, bags, bag_starts, row_members = ctx.saved_tensors
+        sums = F.embedding_bag(bags, gradients[0].contiguous(), bag_starts, mode="sum")  # E_H^T of every member
+        table_gradient = sums * scales[row_members][:, None].to(sums.dtype) if ctx.needs_input_grad[0] else None
+        scale_gradient = None
+        if ctx.needs_input_grad[1]:
+            products = torch.einsum("ro,ro->r", sums, table)
+            counts = torch.bincount(row_members, minlength=len(scales)).tolist()
+            scale_gradient = torch.stack([part.sum() for part in products.split(counts)]).to(scales.dtype)
+        return table_gradient, scale_gradient, None, None, None, None
+
+
+class _MixedProject(torch.autograd.Function):
+    @staticmethod
+    def forward(rows: Tensor, elements: Tensor, images: Tensor) -> Tensor:
+        return _weighted_bags(rows, images, elements)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, elements, images = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        row_gradient = element_gradient = None
+        if ctx.needs_input_grad[0]:
+            # The transpose sums over inverses, and subgroups hold each element's inverse with the same weight.
+            row_gradient = _weighted_bags(gradient, images, elements)
+        if ctx.needs_input_grad[1]:
+            products = [(gradient * rows.index_select(0, images[:, g])).sum() for g in range(images.shape[1])]
+            element_gradient = torch.stack(products).to(elements.dtype)
+        return row_gradient, element_gradient, None
