@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from equimorph import __version__
-from equimorph.cli import report, search
+from equimorph.cli import compare, report, search
 from equimorph.errors import EquimorphError
 
-_SUBCOMMANDS = {"search": search, "report": report}
+_SUBCOMMANDS = {"search": search, "compare": compare, "report": report}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def _in_options(message: str) -> str:
     """What the parser says of its keys and types, said of the options that a person typed."""
     found = re.fullmatch(r'Parser key "(?:\w+\.)?(\w+)": (.*?)\.? (?:Got|Given) value: (.*)', message)
     if found is None:
-        return re.sub(r"\b(?:search|report)\.(\w+)", lambda key: _option(key[1]), message)
+        return re.sub(r"\b(?:search|compare|report)\.(\w+)", lambda key: _option(key[1]), message)
     key, expected, value = found.groups()
     choices = re.search(r"Literal\[(.*?)\]", expected)
     kinds = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}

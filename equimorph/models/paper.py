@@ -133,10 +133,41 @@ class PaperNetwork(nn.Sequential):
         return super().__getitem__(index)
 
     @classmethod
-    def from_arguments(cls, arguments: dict[str, Any], constraints: Sequence[str]) -> PaperNetwork:
-        """A network of the shape that `arguments` of another one describes."""
+    def from_arguments(cls, arguments: dict[str, Any], constraints: Sequence[str] | None) -> PaperNetwork:
+        """A network of the shape that `arguments` of another one describes; constrained to G without constraints."""
         rest = {key: value for key, value in arguments.items() if key not in ("group", "dim")}
         return cls(group=group_named(arguments["group"], dim=arguments["dim"]), constraints=constraints, **rest)
+
+    def narrowed(self, num_parameters: int, generator: torch.Generator | None = None) -> PaperNetwork:
+        """An ordinary network of the same shape (group C1), as wide as a number of parameters allows.
+
+        Args:
+            num_parameters: What it is to have; the width with the nearest number is taken, both stages in proportion.
+            generator: Where the initial values are drawn from.
+        Example:
+            >>> network = PaperNetwork(group="D4", image_size=28, in_channels=1, num_classes=10, fields=2, depth=4)
+            >>> sizes = [sum(p.numel() for p in one.parameters()) for one in (network, network.narrowed(7_000))]
+            >>> sizes, network.narrowed(7_000).arguments["fields"]
+            ([7050, 6922], [6, 12])
+        """
+        trivial = group_named("C1", dim=self.arguments["dim"])
+        first, second = self.arguments["fields"]
+
+        def ordinary(width: int) -> PaperNetwork:
+            arguments = {key: value for key, value in self.arguments.items() if key not in ("group", "dim", "fields")}
+            widths = (width, max(1, round(width * second / first)))
+            return PaperNetwork(group=trivial, fields=widths, generator=generator, **arguments)
+
+        def size(width: int) -> int:
+            return sum(parameter.numel() for parameter in ordinary(width).parameters())
+
+        low, high = 1, 2
+        while size(high) < num_parameters:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if size(middle) < num_parameters else (low, middle)
+        return ordinary(min((low, high), key=lambda width: abs(size(width) - num_parameters)))
 
 
 def _classifier(units: int, num_classes: int, generator: torch.Generator | None) -> nn.Linear:

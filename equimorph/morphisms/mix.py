@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from equimorph.errors import GroupError, SiteError
+from equimorph.errors import ConfigurationError, GroupError, SiteError
 from equimorph.groups import Group, Subgroup, search_groups
 from equimorph.layers import Constrained, SpaceLayer, sites_of
 from equimorph.morphisms.relax import constrained_module, replaced
-from equimorph.spaces import MixedSpace, Mixture, MixtureStart, ResidualSpace, TiedMixedSpace
+from equimorph.spaces import MixedSpace, Mixture, MixtureStart, ResidualSpace, TiedMixedSpace, WeightSpace
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -24,7 +24,7 @@ def mix(
     start: MixtureStart = "uniform",
     tied: bool = False,
     skip: bool = False,
-    preserve_norms: bool = True,
+    penalties: Mapping[str, float] | None = None,
 ) -> Module:
     """Turn every site, the head and biases included, into a mixture over subgroups.
 
@@ -40,12 +40,13 @@ def mix(
         start: "uniform" for equal weights, "prior" for alpha = 0 for the largest member and -2 for the others.
         tied: Whether the members are projections of one dense kernel instead of having their own.
         skip: Whether the identity is one more member where a layer maps features to the same kind of features.
-        preserve_norms: Whether the norms of the members are held (untied mixtures only).
+        penalties: A weight decay of its own for some members, by name, without holding norms (untied mixtures only).
     Returns:
         A new module; `module` is left as it was.
     Raises:
         SiteError: There are no sites.
         GroupError: No members, one twice, or one that is no subgroup of G.
+        ConfigurationError: An unknown start; penalties for tied members.
     Example:
         >>> from equimorph.layers import Conv2d
         >>> conv = Conv2d(2, 3, 3, group="D4")
@@ -55,6 +56,9 @@ def mix(
 
     Source: Maile, Wilson and Forré (2023), section 4.2; the tied variant is ours.
     """
+
+    if tied and penalties:
+        raise ConfigurationError("mix: tied members share one kernel, so they take no penalties of their own.")
 
     def mixture(layer: SpaceLayer) -> Mixture:
         shape, like = layer.space.shape, next(layer.parameters())
@@ -71,11 +75,11 @@ def mix(
             dense = TiedMixedSpace(shape, members, **options)
             dense.take(layer.space)
             return dense
-        space = MixedSpace(shape, members, preserve_norms=preserve_norms, **options)
+        space = MixedSpace(shape, members, penalties=penalties, **options)
         space.take(layer.space)
         return space
 
-    return _on_spaces("mix", module, mixture)
+    return with_spaces("mix", module, lambda name, layer: mixture(layer))
 
 
 def add_residual(module: Module, *, equivariant_penalty: float = 1e-4, residual_penalty: float = 1e-2) -> Module:
@@ -117,7 +121,7 @@ def add_residual(module: Module, *, equivariant_penalty: float = 1e-4, residual_
         space.take(layer.space)
         return space
 
-    return _on_spaces("add_residual", module, residual)
+    return with_spaces("add_residual", module, lambda name, layer: residual(layer))
 
 
 def member_groups(ambient: Group, groups: Sequence[str | Subgroup] | None) -> tuple[Subgroup, ...]:
@@ -133,22 +137,20 @@ def member_groups(ambient: Group, groups: Sequence[str | Subgroup] | None) -> tu
     return tuple(ambient.subgroup(one) if isinstance(one, str) else one for one in groups)
 
 
-def _on_spaces(speaker: str, module: Module, space_of: Callable[[SpaceLayer], Mixture]) -> Module:
+def with_spaces(speaker: str, module: Module, space_of: Callable[[str, SpaceLayer], WeightSpace]) -> Module:
+    """A copy of a layer or network whose sites have other weight spaces; the norms after mixtures are tied over G."""
     if isinstance(module, SpaceLayer):
-        return replaced(module, {"": _with_space(module, space_of)})
+        return replaced(module, {"": module.on(space_of("", module).train(module.training))})
     sites = sites_of(module)
     if not sites:
         raise SiteError(f"{speaker}: {type(module).__name__} has no sites, that is no layers with a weight space.")
     replacements: dict[str, Constrained] = {}
     for name, site in sites.items():
-        replacements[name] = _with_space(site.layer, space_of)
+        space = space_of(name, site.layer).train(site.layer.training)
+        replacements[name] = site.layer.on(space)
+        tied_over = site.constraint.group.whole if isinstance(space, Mixture) else space.constraint
         for path in site.norms:
             norm = constrained_module(module, path)
-            whole = norm.constraint.group.whole
-            if norm.constraint != whole:
-                replacements[path] = norm.projected(whole)
+            if norm.constraint != tied_over:
+                replacements[path] = norm.projected(tied_over)
     return replaced(module, replacements)
-
-
-def _with_space(layer: SpaceLayer, space_of: Callable[[SpaceLayer], Mixture]) -> SpaceLayer:
-    return layer.on(space_of(layer).train(layer.training))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from torch import nn
 
 from equimorph.data import ImageData
 from equimorph.errors import ConfigurationError, SiteError
-from equimorph.groups import Group
+from equimorph.groups import Group, Subgroup
 from equimorph.inspection import check_chain, sites
+from equimorph.morphisms.mix import member_groups
 from equimorph.search.candidate import Candidate, Member
 from equimorph.search.observer import Observer
 from equimorph.search.run_folder import RunFolder
@@ -177,3 +178,10 @@ def ambient_group(network: nn.Module) -> Group:
         names = ", ".join(sorted(group.name for group in groups))
         raise ConfigurationError(f"search: the network's sites have features of different groups: {names}.")
     return groups.pop()
+
+
+def members_with_whole(network: nn.Module, groups: Sequence[str] | None) -> tuple[Subgroup, ...]:
+    """[G] for a network, smallest first: the named subgroups, or the default ones, and G itself in any case."""
+    ambient = ambient_group(network)
+    named = member_groups(ambient, groups)
+    return tuple(H for H in ambient.subgroups() if H in {*named, ambient.whole})

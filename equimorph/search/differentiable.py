@@ -10,8 +10,7 @@ from torch import nn
 from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.morphisms import discretize, mix, reinitialize
-from equimorph.morphisms.mix import member_groups
-from equimorph.search._base import Strategy, ambient_group
+from equimorph.search._base import Strategy, members_with_whole
 from equimorph.search.candidate import Member
 from equimorph.search.session import How, Session
 from equimorph.spaces import MixtureStart
@@ -32,8 +31,9 @@ class Differentiable(Strategy):
     Args:
         groups: [G], the members; `em.search_groups` when left out. G itself is always one of them.
         start: "prior" for alpha = 0 for G and -2 for the others, or "uniform" for alpha = 0.
-        batches: What alpha is trained on: "same" for the batch of w, in the same backward pass; "train" for another
-            batch of the training set; "held-out" for batches of a part of it that w never sees during the search.
+        batches: What alpha is trained on: "held-out" for batches of a part of the training set that w does not see
+            while there is a mixture; "train" for other batches of the whole training set; "same" for the batch of w,
+            in the same backward pass.
         held_out: The share of the training set in that part.
         tied: Whether the members are projections of one dense kernel.
         skip: Whether the identity is one more member, where a layer allows it.
@@ -46,6 +46,8 @@ class Differentiable(Strategy):
             trained on to the end of the lineage; "mixture" for the mixture itself; "retrained" for the mixture
             trained once more from scratch with z frozen.
         search_epochs: Epochs of the mixture before it is discretised; a third of the lineage when left out.
+        shuffle: Whether the gradient's entries are permuted at random among all logits before each step, which leaves
+            of the search what does not depend on its direction.
     Raises:
         ConfigurationError: A value outside its range.
     Example:
@@ -68,7 +70,7 @@ class Differentiable(Strategy):
         *,
         groups: Sequence[str | Subgroup] | None = None,
         start: MixtureStart = "prior",
-        batches: ArchitectureBatches = "same",
+        batches: ArchitectureBatches = "held-out",
         held_out: float = 0.2,
         tied: bool = False,
         skip: bool = False,
@@ -78,6 +80,7 @@ class Differentiable(Strategy):
         final_temperature: float | None = None,
         result: Outcome = "discretised",
         search_epochs: float | None = None,
+        shuffle: bool = False,
     ) -> None:
         for what, value, choices in (
             ("start", start, MixtureStart),
@@ -104,7 +107,7 @@ class Differentiable(Strategy):
         self.architecture_lr, self.travel = architecture_lr, travel
         self.temperature, self.final_temperature = temperature, final_temperature
         self.result, self.search_epochs = result, search_epochs
-        self._shuffles = False
+        self.shuffle = shuffle
 
     @property
     def name(self) -> str:
@@ -113,7 +116,7 @@ class Differentiable(Strategy):
 
     def plan(self, network: nn.Module, trainer: Trainer) -> dict[str, Any]:
         """Check the members, and that there are steps for what follows the mixture."""
-        members = self._members(network)
+        members = members_with_whole(network, self.groups)
         if len(members) == 1:
             raise ConfigurationError(
                 f"differentiable search: {members[0].name} is the only member, so there is nothing to search; "
@@ -133,7 +136,7 @@ class Differentiable(Strategy):
         trainer = session.trainer
         seed, total, steps = trainer.settings.seed, trainer.total_steps, self._search_steps(trainer)
         session.observer.planned(steps + {"mixture": 0, "discretised": total - steps, "retrained": total}[self.result])
-        members = self._members(session.network)
+        members = members_with_whole(session.network, self.groups)
         mixture = mix(session.network, members, start=self.start, tied=self.tied, skip=self.skip)
         mixture = reinitialize(mixture, derived_generator(seed, SeedBranch.FRESH_VALUES))
         generations = 0 if self.result == "mixture" else 1
@@ -151,11 +154,6 @@ class Differentiable(Strategy):
             session.record_selection(1, generations, best, best)
         return best
 
-    def _members(self, network: nn.Module) -> tuple[Subgroup, ...]:
-        ambient = ambient_group(network)
-        named = member_groups(ambient, self.groups)
-        return tuple(H for H in ambient.subgroups() if H in {*named, ambient.whole})
-
     def _search_steps(self, trainer: Trainer) -> int:
         if self.result != "discretised":
             return trainer.total_steps
@@ -172,7 +170,7 @@ class Differentiable(Strategy):
             batches=own_batches,
             temperatures=(self.temperature, last),
             total_steps=steps,
-            shuffle_seed=trainer.settings.seed if self._shuffles else None,
+            shuffle_seed=trainer.settings.seed if self.shuffle else None,
         )
         return How(batches=weight_batches, architecture=architecture)
 

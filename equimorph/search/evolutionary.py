@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from equimorph.errors import ConfigurationError
-from equimorph.groups import Group, Subgroup, search_groups
+from equimorph.groups import Subgroup
 from equimorph.inspection import sites
 from equimorph.morphisms import relax
-from equimorph.search._base import Strategy, ambient_group
+from equimorph.search._base import Strategy, ambient_group, members_with_whole
 from equimorph.search.candidate import Member
 from equimorph.search.moves import Chain, MoveSet, relaxations
-from equimorph.search.selection import select
+from equimorph.search.selection import Choice, select
 from equimorph.search.session import Session, Task
 from equimorph.training import Trainer
 from equimorph.training.settings import SeedBranch, derived_generator
@@ -41,6 +41,7 @@ class Evolutionary(Strategy):
         initial_epochs: What the first network trains for before it is relaxed; a third of the lineage when left out.
         children: Train at most this many candidates a generation. The parents themselves come first, the others are
             drawn at random. No limit when left out.
+        choose: Which candidates of a generation are the parents of the next.
     Raises:
         ConfigurationError: A value outside its range.
     Example:
@@ -68,6 +69,7 @@ class Evolutionary(Strategy):
         moves: MoveSet = "tails",
         initial_epochs: float | None = None,
         children: int | None = None,
+        choose: Choice = select,
     ) -> None:
         for what, number in (("generations", generations), ("population", population), ("children", children)):
             if number is not None and number < 1:
@@ -79,6 +81,7 @@ class Evolutionary(Strategy):
         self.groups = None if groups is None else [str(subgroup) for subgroup in groups]
         self.generations, self.population, self.moves = generations, population, moves
         self.initial_epochs, self.children = initial_epochs, children
+        self._choose = choose
 
     @property
     def name(self) -> str:
@@ -88,7 +91,7 @@ class Evolutionary(Strategy):
     def plan(self, network: nn.Module, trainer: Trainer) -> dict[str, Any]:
         """Check that every constraint of the network is in [G], and that each generation has a step to train."""
         ambient = ambient_group(network)
-        members = self._members(ambient)
+        members = members_with_whole(network, self.groups)
         if len(members) == 1:
             raise ConfigurationError(
                 f"evolutionary search: {ambient.name} is the only subgroup that sites may have, so there is nothing to "
@@ -113,7 +116,7 @@ class Evolutionary(Strategy):
     def search(self, session: Session) -> list[Member]:
         """Run the generations."""
         trainer = session.trainer
-        members = self._members(ambient_group(session.network))
+        members = members_with_whole(session.network, self.groups)
         ends = self._ends(trainer)
         names = list(sites(session.network))
         session.observer.planned(ends[0])
@@ -121,6 +124,7 @@ class Evolutionary(Strategy):
         parents = [session.train_first(start, ends[0], move="start")]
         session.record_selection(0, self.generations, parents, parents)
         generator = derived_generator(trainer.settings.seed, SeedBranch.MOVES)
+        parent_generator = derived_generator(trainer.settings.seed, SeedBranch.PARENTS)
         trained = parents
         steps_done = ends[0]
         for generation, (begin, end) in enumerate(itertools.pairwise(ends), start=1):
@@ -133,15 +137,10 @@ class Evolutionary(Strategy):
                 Task(parent, dict(zip(names, chain, strict=True)), words, generation, end)
                 for parent, chain, words in chosen
             )
-            parents = select(trained, self.population)
+            parents = self._choose(trained, self.population, parent_generator)
             session.record_selection(generation, self.generations, parents, trained)
         session.observer.planned(steps_done)
         return trained
-
-    def _members(self, ambient: Group) -> tuple[Subgroup, ...]:
-        if self.groups is None:
-            return search_groups(ambient)
-        return tuple(H for H in ambient.subgroups() if H in {ambient.whole, *map(ambient.subgroup, self.groups)})
 
     def _ends(self, trainer: Trainer) -> list[int]:
         """The steps of the lineage at which the first network and each generation end."""

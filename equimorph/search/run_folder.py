@@ -16,13 +16,14 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from equimorph.data import ImageData
 from equimorph.errors import MorphismError, RunFolderError
 from equimorph.inspection import sites
 from equimorph.models import PaperNetwork
-from equimorph.morphisms import plain, plain_source, relax
+from equimorph.morphisms import plain, plain_source
+from equimorph.morphisms.describe import describe_spaces, rebuild_spaces
 from equimorph.search.candidate import Candidate
 
 _PACKAGES = ("equimorph", "torch", "numpy", "lightning-fabric", "safetensors")
@@ -92,6 +93,7 @@ class RunFolder:
         architecture = {
             "candidate": candidate.number,
             "constraints": {name: subgroup.name for name, subgroup in sites(network).items()},
+            "spaces": describe_spaces(network),
             "model": model,
             "arguments": network.arguments if isinstance(network, PaperNetwork) else None,
         }
@@ -131,29 +133,50 @@ def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
     Raises:
         RunFolderError: Not the folder of a finished run, a file in it is damaged, or `network` is needed.
     """
-    folder = Path(run)
-    try:
-        path = folder / "best" / "architecture.json"
-        architecture = json.loads(path.read_text())
-        constraints, number = architecture["constraints"], architecture["candidate"]
-        path = folder / "candidates" / _weights_name(number)
-        weights = safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise RunFolderError(f"load: {run} is not the folder of a finished run: no {path}.") from None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunFolderError(f"load: {run} is damaged: {error}.") from None
-    if network is not None:
-        found = relax(network, constraints)
-    elif architecture.get("model") == "PaperNetwork":
-        found = PaperNetwork.from_arguments(architecture["arguments"], list(constraints.values()))
-    else:
+    architecture, weights = _read_best(Path(run))
+    if network is None and architecture.get("model") != "PaperNetwork":
         raise RunFolderError(f"load: {run} holds a network of your own; pass the one the search began with, network=.")
+    start = PaperNetwork.from_arguments(architecture["arguments"], None) if network is None else network
+    found = rebuild_spaces(start, architecture["spaces"])
     found.to(next(iter(weights.values())).dtype)
     try:
         found.load_state_dict(weights)
     except RuntimeError as error:
         raise RunFolderError(f"load: the weights in {run} do not fit the network: {error}.") from None
     return found.eval()
+
+
+def load_architecture(run: str | Path, network: nn.Module) -> nn.Module:
+    """A network with the weight spaces that a run found, mixture weights included, and values of no meaning.
+
+    Args:
+        run: The folder of a finished run.
+        network: A network with the sites of the one that the search was started with; it may be of another width.
+    Raises:
+        RunFolderError: Not the folder of a finished run, or a file in it is damaged.
+        SiteError: The sites differ.
+    """
+    architecture, weights = _read_best(Path(run))
+    found = rebuild_spaces(network, architecture["spaces"])
+    kept = {name: tensor for name, tensor in weights.items() if name.rpartition(".")[2] in ("logits", "temperature")}
+    found.load_state_dict(kept, strict=False)
+    return found
+
+
+def _read_best(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a finished run says of its best network, and its weights."""
+    path = folder / "best" / "architecture.json"
+    try:
+        architecture = json.loads(path.read_text())
+        number = architecture["candidate"]
+        if not isinstance(architecture["spaces"], dict):
+            raise TypeError("spaces are no mapping")
+        path = folder / "candidates" / _weights_name(number)
+        return architecture, safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise RunFolderError(f"load: {folder} is not the folder of a finished run: no {path}.") from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunFolderError(f"load: {folder} is damaged: {error}.") from None
 
 
 def _without_nan(line: Mapping[str, Any]) -> dict[str, Any]:

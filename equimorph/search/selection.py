@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import torch
+
 from equimorph.search.candidate import Member
 
 Item = TypeVar("Item")
+Choice = Callable[[Sequence[Member], int, torch.Generator], list[Member]]
+"""From the candidates of a generation and the size of the population to the parents of the next generation."""
 
 
 def pareto_front(members: Iterable[Member]) -> list[Member]:
@@ -33,7 +37,7 @@ def undominated(items: Iterable[Item], *, rank: Callable[[Item], tuple[float, in
     return front
 
 
-def select(members: Sequence[Member], population: int) -> list[Member]:
+def select(members: Sequence[Member], population: int, generator: torch.Generator | None = None) -> list[Member]:
     """The parents of the next generation, smallest error first.
 
     Of members of the same architecture the best stays. The Pareto front goes on as a whole; when it has fewer members
@@ -42,6 +46,7 @@ def select(members: Sequence[Member], population: int) -> list[Member]:
     Args:
         members: The candidates of a generation.
         population: How many go on at least, as long as there are enough.
+        generator: Not used; `draw` does.
     """
     distinct: dict[tuple[str, ...], Member] = {}
     for member in sorted(members, key=_rank):
@@ -50,6 +55,16 @@ def select(members: Sequence[Member], population: int) -> list[Member]:
     numbers = {member.candidate.number for member in chosen}
     others = [member for member in distinct.values() if member.candidate.number not in numbers]
     return sorted(chosen + others[: max(0, population - len(chosen))], key=_rank)
+
+
+def draw(members: Sequence[Member], population: int, generator: torch.Generator) -> list[Member]:
+    """So many parents at random, smallest error first; of members of the same architecture the best takes part."""
+    distinct: dict[tuple[str, ...], Member] = {}
+    for member in sorted(members, key=_rank):
+        distinct.setdefault(member.candidate.constraints, member)
+    candidates = list(distinct.values())
+    order = torch.randperm(len(candidates), generator=generator)[:population]
+    return [candidates[index] for index in sorted(order.tolist())]
 
 
 def _rank(member: Member) -> tuple[float, int, int]:

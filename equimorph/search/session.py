@@ -106,6 +106,13 @@ class Session:
         """Train a network from the beginning of its lineage, `train_on` with a fresh optimizer."""
         return self.train_on(self.trainer.start(network), until_step, move=move, how=how)
 
+    def train_only(self, network: nn.Module, *, how: How | None = None) -> list[Member]:
+        """Train the one network of a strategy that tries nothing else, for the whole lineage."""
+        self.observer.planned(self.trainer.total_steps)
+        members = [self.train_first(network, self.trainer.total_steps, move="start", how=how)]
+        self.record_selection(0, 0, members, members)
+        return members
+
     def train_on(
         self,
         state: TrainingState,

@@ -47,13 +47,9 @@ class Static(Strategy):
 
     def search(self, session: Session) -> list[Member]:
         """Train the one network."""
-        trainer = session.trainer
-        session.observer.planned(trainer.total_steps)
         network = relax(session.network, self._chain(session.network))
-        network = reinitialize(network, derived_generator(trainer.settings.seed, SeedBranch.FRESH_VALUES))
-        members = [session.train_first(network, trainer.total_steps, move="start")]
-        session.record_selection(0, 0, members, members)
-        return members
+        generator = derived_generator(session.trainer.settings.seed, SeedBranch.FRESH_VALUES)
+        return session.train_only(reinitialize(network, generator))
 
     def _chain(self, network: nn.Module) -> dict[str, Subgroup]:
         ambient = ambient_group(network)

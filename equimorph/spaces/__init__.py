@@ -6,6 +6,7 @@ it: `tied.py`, `mixed.py`, `residual.py`.
 """
 
 from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, dense_from_rows
+from equimorph.spaces.catalog import space_described
 from equimorph.spaces.energy import energy_shares
 from equimorph.spaces.expansion import Expansion
 from equimorph.spaces.mixed import LogitMixture, MixedSpace, Mixture, MixtureStart, TiedMixedSpace
@@ -26,4 +27,5 @@ __all__ = [
     "check_relaxation",
     "dense_from_rows",
     "energy_shares",
+    "space_described",
 ]

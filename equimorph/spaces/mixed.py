@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Literal, get_args
 
@@ -136,7 +136,8 @@ class MixedSpace(LogitMixture):
         members: H_1, ..., H_m, different subgroups of G.
         start: "uniform" for alpha = 0, or "prior" for alpha = 0 for the largest member and -2 for the others.
         skip: Whether the identity is one more member.
-        preserve_norms: Whether nu_i / |w_i| stands before the members; members under a weight penalty go without it.
+        penalties: A weight decay of its own for some members, by name. nu_i / |w_i| is then left out of (3) for all of
+            them, since it would undo the penalty.
         bias: Whether there is a bias.
         generator: Where the initial values are drawn from.
         device: Of the parameters.
@@ -171,14 +172,17 @@ class MixedSpace(LogitMixture):
         *,
         start: MixtureStart = "uniform",
         skip: bool = False,
-        preserve_norms: bool = True,
+        penalties: Mapping[str, float] | None = None,
         bias: bool = False,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(shape, members, start=start, skip=skip, device=device, dtype=dtype)
-        self.preserve_norms = preserve_norms
+        self.member_penalties = dict(penalties or {})
+        unknown = [name for name in self.member_penalties if name not in self.member_names]
+        if unknown:
+            raise GroupError(f"mixture: a penalty for {unknown[0]}, which is no member; there are {self.member_names}.")
         self._orbits = [shape.orbits(member) for member in self.members]
         self._bias_orbits = [shape.bias_orbits(member) for member in self.members] if bias else []
         self.expansion = MixedExpansion(self._orbits).to(device)
@@ -204,7 +208,7 @@ class MixedSpace(LogitMixture):
         """(3) as rows."""
         weights = self.mixture_weights()
         scales = weights[: len(self.members)]
-        if self.preserve_norms:
+        if not self.member_penalties:
             norms = torch.stack([table.norm() for table in self.weights])
             scales = scales * self.norms / norms.clamp_min(torch.finfo(norms.dtype).tiny)
         rows: Tensor = self.expansion(list(self.weights), scales)
@@ -245,9 +249,14 @@ class MixedSpace(LogitMixture):
             for orbits, table in zip(self._bias_orbits, self.biases, strict=True):
                 table.copy_(Expansion(orbits).to(rows.device).mean_over_orbits(bias_rows))
 
+    def penalties(self) -> dict[str, float]:
+        """None on the logits, and those of the members that have their own."""
+        own = {name: f"weights.{i}" for i, name in enumerate(self.member_names)}
+        return super().penalties() | {own[name]: decay for name, decay in self.member_penalties.items()}
+
     def description(self) -> dict[str, Any]:
-        """As of every mixture, and whether norms are preserved."""
-        return {**super().description(), "preserve_norms": self.preserve_norms}
+        """As of every mixture, and the members' penalties."""
+        return {**super().description(), "penalties": self.member_penalties}
 
 
 class TiedMixedSpace(LogitMixture):

@@ -10,7 +10,7 @@ WRONG = [
     ({"data": "cifar"}, 'no data set "cifar"; there are digits, mnist, rotmnist'),
     ({"data": "mnist"}, "mnist.npz is needed and no data folder was given"),
     ({"data": None}, "data"),
-    ({"strategy": "annealing"}, 'no strategy "annealing"; there are evolutionary, static:H, chain:H1,H2'),
+    ({"strategy": "annealing"}, 'no strategy "annealing"; there are evolutionary, differentiable, static:H, chain:H1,H2'),
     ({"strategy": "static:"}, 'no strategy "static:"'),
     ({"moves": "both"}, 'moves is "both"; it is one of paper, tails'),
     ({"generations": "0"}, "generations is 0; it must be at least one"),

@@ -127,7 +127,9 @@ def comparison_row(strategy, seed, test_error, **changes):
     """A row of a comparison in which only what matters was said."""
     values = {"data": "digits", "group": "D4", "network": "8 convolutions", "split": seed, "architecture": "D4 ×8"}
     values |= {"epochs": 30.0, "parameters": 1000, "samples": 6000, "seconds": 10.0, "validation_error": test_error}
-    return Row(**(values | {"test_samples": 1000, "strategy": strategy, "seed": seed, "test_error": test_error} | changes))
+    return Row(
+        **(values | {"test_samples": 1000, "strategy": strategy, "seed": seed, "test_error": test_error} | changes)
+    )
 
 
 @pytest.fixture

@@ -26,7 +26,10 @@ def test_a_strategy_has_mean_and_sample_deviation(row):
 
 def test_costs_are_means_and_multiples_of_the_cheapest(row):
     rows = [row("evolutionary", 0, 0.1, samples=200, seconds=4.0, parameters=10)]
-    rows += [row("evolutionary", 1, 0.1, samples=400, seconds=8.0, parameters=30), row("static:C4", 0, 0.1, samples=150)]
+    rows += [
+        row("evolutionary", 1, 0.1, samples=400, seconds=8.0, parameters=30),
+        row("static:C4", 0, 0.1, samples=150),
+    ]
     comparison = compare(rows)
     search, fixed = comparison.strategies
     assert (search.samples, search.seconds, search.parameters) == (300, 6.0, 20)
@@ -81,7 +84,7 @@ def test_signed_ranks_of_one_sign_have_the_least_p_there_is():
 
 
 def test_signed_ranks_are_those_of_all_sign_changes():
-    # Ranks 1, 2, 3 with signs -, +, +: the sum of positive ranks is 5; 4 of 8 sign changes are as far from 3 or farther.
+    # Ranks 1, 2, 3 with signs -, +, +: the positive ones sum to 5, and 4 of 8 sign changes are as far from 3.
     assert compare_pair("a", "b", [-0.01, 0.02, 0.03]).p_wilcoxon == pytest.approx(4 / 8)
 
 

@@ -82,7 +82,7 @@ def draw_differences(comparison: Comparison) -> Figure:
     limit = f"{100 * NO_REGRET:g} points"
     figure.add_annotation(text=limit, showarrow=False, font={"color": style.MUTED, "size": 12}, **place)
     figure.update_layout(base_layout(height=90 + 30 * len(rows)))
-    figure.update_layout(margin={"t": 28, "r": 84}, meta={"min_width": 440})
+    figure.update_layout(margin={"t": 28, "r": 84}, meta={"min_width": 340})
     figure.update_xaxes(title="difference of test error (points)", zeroline=False, range=_reach(shown))
     names = [f"− {make_label(row.second)}" if isinstance(row, Pair) else f"<b>{make_label(row)}</b>" for row in rows]
     figure.update_yaxes(**make_rows_axis(names))

@@ -81,11 +81,12 @@ def compare_pair(first: str, second: str, differences: Sequence[float]) -> Pair:
         first: The strategy that is told about.
         second: The one that is subtracted.
         differences: Test error of `first` minus that of `second`, one for each seed; at least one.
-    Source: Student (1908) for the interval and the test; Wilcoxon (1945) for the signed ranks.
     Example:
         >>> pair = compare_pair("evolutionary", "static:C4", [-0.01, -0.02, -0.03])
         >>> f"{pair.mean:.3f} [{pair.low:.3f}, {pair.high:.3f}], p {pair.p_student:.3f}, {pair.verdict}"
         '-0.020 [-0.045, 0.005], p 0.074, open'
+
+    Source: Student (1908) for the interval and the test; Wilcoxon (1945) for the signed ranks.
     """
     values = [round(value, _DIGITS) for value in differences]
     mean = fmean(values)
@@ -103,10 +104,11 @@ def correct_by_holm(values: Sequence[float]) -> list[float]:
 
         p(k) -> max over j <= k of  min(1, (m - j + 1) p(j)),   p(1) <= ... <= p(m)
 
-    Source: Holm (1979).
     Example:
         >>> correct_by_holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
+
+    Source: Holm (1979).
     """
     corrected = [0.0] * len(values)
     largest = 0.0

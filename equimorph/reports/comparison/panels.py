@@ -40,13 +40,17 @@ _MakeAxis = Callable[[Sequence[float]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One pair of axes with everything that is drawn in it; sequences have one entry for each strategy."""
+    """One pair of axes with everything that is drawn in it; sequences have one entry for each strategy.
+
+    `deviations` are None where none is drawn.
+    """
 
     strategies: tuple[Strategy, ...]
     of: _Quantity
     across: dict[str, Any]
     up: dict[str, Any]
     means: list[tuple[float, float]]
+    deviations: list[float | None]
     names: list[str]
     places: list[str]
 
@@ -54,14 +58,17 @@ class _Panel:
 def draw_size(comparison: Comparison) -> Figure:
     """Test error (%) against parameters: the mean of each strategy, its standard deviation, and every run."""
     figure = Figure()
-    panel = _plan(comparison.ranked, lambda row: row.parameters, make_axis=make_close_axis)
+    panel = _plan(comparison.ranked, lambda row: row.parameters, make_axis=make_close_axis, shows_deviation=True)
     _add_panel(figure, panel, title="parameters", at={}, is_first=True)
     figure.update_layout(base_layout(height=_HEIGHT + 110), meta={"min_width": _WIDTH})
     return figure
 
 
 def draw_cost(comparison: Comparison) -> Figure:
-    """Test error (%) against what the whole search cost: training samples above, wall time below."""
+    """Test error (%) against what the whole search cost: training samples above, wall time below.
+
+    Many strategies cost the same, so their deviations would cover each other; the single runs show the spread.
+    """
     figure: Figure = make_subplots(rows=2, cols=1, vertical_spacing=0.15)
     samples = _plan(comparison.ranked, lambda row: row.samples, make_axis=make_value_axis)
     _add_panel(figure, samples, title="training samples", at={"row": 1, "col": 1}, is_first=True)
@@ -73,24 +80,30 @@ def draw_cost(comparison: Comparison) -> Figure:
     return figure
 
 
-def _plan(strategies: tuple[Strategy, ...], of: _Quantity, *, make_axis: _MakeAxis) -> _Panel:
+def _plan(
+    strategies: tuple[Strategy, ...], of: _Quantity, *, make_axis: _MakeAxis, shows_deviation: bool = False
+) -> _Panel:
     """Choose axes that hold every run and every deviation, and a place for each name."""
     runs = [row for strategy in strategies for row in strategy.measured]
     across = _shorten_ticks(make_axis([of(row) for row in runs]))
-    ends = [_ends(strategy) for strategy in strategies]
+    deviations = [in_percent(strategy.test.deviation) if shows_deviation else None for strategy in strategies]
+    errors = [100 * (strategy.test.mean or 0.0) for strategy in strategies]
+    ends = [
+        (max(0.0, mean - (width or 0.0)), mean + (width or 0.0)) for mean, width in zip(errors, deviations, strict=True)
+    ]
     up = make_close_axis([*map(error_of, runs), *(end for both in ends for end in both)])
-    means = [(fmean(map(of, strategy.measured)), both[0]) for strategy, both in zip(strategies, ends, strict=True)]
+    means = [(fmean(map(of, strategy.measured)), mean) for strategy, mean in zip(strategies, errors, strict=True)]
     names = [shorten_name(strategy.name) for strategy in strategies]
     size = (_WIDTH - _MARGIN, _HEIGHT)
 
     def place(x: float, y: float) -> tuple[float, float]:
         return _pixel(x, across, size[0]), _pixel(y, up, size[1])
 
-    bars = [_surround(place(x, low), place(x, high)) for (x, _), (_, low, high) in zip(means, ends, strict=True)]
+    bars = [_surround(place(x, low), place(x, high)) for (x, _), (low, high) in zip(means, ends, strict=True)]
     spots = [place(of(row), error) for row in runs if (error := error_of(row)) is not None]
     obstacles = [*bars, *(_surround(spot, spot) for spot in spots)]
     places = place_labels([place(*mean) for mean in means], names, size=size, obstacles=obstacles)
-    return _Panel(strategies, of, across, up, means, names, places)
+    return _Panel(strategies, of, across, up, means, deviations, names, places)
 
 
 def _add_panel(figure: Figure, panel: _Panel, *, title: str, at: dict[str, int], is_first: bool) -> None:
@@ -116,13 +129,13 @@ def _add_panel(figure: Figure, panel: _Panel, *, title: str, at: dict[str, int],
 
 def _add_means(figure: Figure, panel: _Panel, chosen: Sequence[int], *, is_search: bool, **options: Any) -> None:
     colour = choose_colour(is_search)
-    deviations = [in_percent(panel.strategies[index].test.deviation) for index in chosen]
+    widths = [panel.deviations[index] for index in chosen]
     figure.add_scatter(
         mode="markers+text",
         name=name_kind(is_search),
         x=[panel.means[index][0] for index in chosen],
         y=[panel.means[index][1] for index in chosen],
-        error_y={"type": "data", "array": deviations, "color": colour, "thickness": 1.5, "width": 5},
+        error_y={"type": "data", "array": widths, "color": colour, "thickness": 1.5, "width": 5},
         marker={"size": 11, "color": colour, "line": {"color": "#ffffff", "width": 1}},
         text=[escape_label(panel.names[index]) for index in chosen],
         textposition=[panel.places[index] for index in chosen],
@@ -132,12 +145,6 @@ def _add_means(figure: Figure, panel: _Panel, chosen: Sequence[int], *, is_searc
         hoverinfo="text",
         **options,
     )
-
-
-def _ends(strategy: Strategy) -> tuple[float, float, float]:
-    """Mean test error (%), and what lies one standard deviation below and above it, as far as there is one."""
-    mean, deviation = 100 * (strategy.test.mean or 0.0), 100 * (strategy.test.deviation or 0.0)
-    return mean, max(0.0, mean - deviation), mean + deviation
 
 
 def _surround(low: tuple[float, float], high: tuple[float, float]) -> Rectangle:

@@ -1,0 +1,238 @@
+"""The options that subcommands share: data, network, training, strategies, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from equimorph import data
+from equimorph.errors import ConfigurationError
+from equimorph.groups import group
+from equimorph.models import PaperNetwork
+from equimorph.search import Strategy, strategy_named
+from equimorph.training import TrainingSettings
+from equimorph.training.settings import OptimizerName, PrecisionName, ScheduleName, SeedBranch, derived_generator
+
+_Add = Callable[..., Any]
+
+
+def add_data_options(add: _Add) -> None:
+    """What is trained on, and the group."""
+    add("--data", type=str, required=True, help=f"the data set: {', '.join(data.names())}")
+    add("--data-dir", type=str | None, default=None, help="the folder with data files (default: $EQUIMORPH_DATA)")
+    add("--image-size", type=int | None, default=None, help="reduce the images to this side (default: as they are)")
+    add("--train-samples", type=int | None, default=None, help="train on so many samples (default: all)")
+    add("--group", type=str, default="D4", help="G, the most symmetry a site can have: C2 C4 D1 D2 D4 ...")
+    add(
+        "--subgroups",
+        type=str | None,
+        default=None,
+        help="[G], the subgroups that sites may have, for instance C1,C4,D4; G is always one of them "
+        "(default for D4: C1,C2,C4,D1,D2,D4)",
+    )
+
+
+def add_strategy_options(add: _Add) -> None:
+    """What the two searches take."""
+    add("--epochs", type=float, default=30.0, help="length of a lineage: what the returned network is trained for")
+    add("--generations", type=int, default=5, help="evolutionary: rounds of relaxing and selecting")
+    add(
+        "--initial-epochs",
+        type=float | None,
+        default=None,
+        help="evolutionary: epochs of the first network before it is relaxed (default: a third of --epochs)",
+    )
+    add("--population", type=int, default=5, help="evolutionary: candidates that go on from a generation, at least")
+    add(
+        "--moves",
+        type=str,
+        default="tails",
+        help="evolutionary: paper, one site at a time; tails, also all sites from one on",
+    )
+    add(
+        "--children",
+        type=int | None,
+        default=None,
+        help="evolutionary: candidates trained in a generation, at most (default: all)",
+    )
+    add(
+        "--start",
+        type=str,
+        default="prior",
+        help="differentiable: prior, most weight on G at first; uniform, equal weights",
+    )
+    add(
+        "--architecture-batches",
+        type=str,
+        default="held-out",
+        help="differentiable: held-out, a part of the training set kept for the mixture weights; train, other batches "
+        "of the training set; same, the batch of the weights, in one backward pass",
+    )
+    add("--held-out", type=float, default=0.2, help="differentiable: share of the training set in that part")
+    add("--tied", action="store_true", help="differentiable: members are projections of one kernel")
+    add("--skip", action="store_true", help="differentiable: a skip path is one more member where a layer allows it")
+    add(
+        "--architecture-lr",
+        type=float | None,
+        default=None,
+        help="differentiable: Adam's learning rate for the logits (default: --travel over the steps of the search)",
+    )
+    add("--travel", type=float, default=5.0, help="differentiable: how far a logit can move in the search")
+    add("--temperature", type=float, default=1.0, help="differentiable: of the softmax at the beginning")
+    add(
+        "--final-temperature",
+        type=float | None,
+        default=None,
+        help="differentiable: of the softmax at the end (default: as at the beginning)",
+    )
+    add(
+        "--result",
+        type=str,
+        default="discretised",
+        help="differentiable: discretised, the best single subgroups, trained on; mixture; retrained, the mixture from "
+        "scratch with fixed weights",
+    )
+    add(
+        "--search-epochs",
+        type=float | None,
+        default=None,
+        help="differentiable: epochs before the mixture is discretised (default: a third of --epochs)",
+    )
+
+
+def add_network_options(add: _Add) -> None:
+    """The shape of the network."""
+    add(
+        "--fields",
+        type=str,
+        default="16",
+        help="regular fields of the first stage, and of the second (twice as many when left out), for instance 4,8",
+    )
+    add("--depth", type=int, default=8, help="convolution blocks")
+    add("--kernel-size", type=int, default=5, help="side of the kernels, odd")
+    add("--head-units", type=int, default=64, help="units of the head")
+    add(
+        "--pool-after",
+        type=str | None,
+        default=None,
+        help="blocks after which the sides are halved, for instance 2,4 "
+        "(default: every second one while four pixels a side remain)",
+    )
+
+
+def add_training_options(add: _Add) -> None:
+    """How everything is trained."""
+    add("--batch-size", type=int, default=64, help="samples per training step")
+    add("--optimizer", type=OptimizerName, default="sgd", help="sgd (with momentum), adam or adamw")
+    add(
+        "--lr",
+        type=float | None,
+        default=None,
+        help="learning rate of the dense kernels (default: 0.05 for sgd, 0.001 for adam and adamw)",
+    )
+    add("--momentum", type=float, default=0.9, help="momentum of sgd")
+    add("--weight-decay", type=float, default=1e-4, help="weight decay")
+    add("--schedule", type=ScheduleName, default="cosine", help="learning rate over the lineage: cosine or constant")
+    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    add("--precision", type=PrecisionName, default="32", help="32, 64, bf16-mixed or 16-mixed")
+
+
+def make_training(options: Any, seed: int) -> TrainingSettings:
+    """The settings of one training."""
+    return TrainingSettings(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        optimizer=options.optimizer,
+        lr=options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        schedule=options.schedule,
+        device=options.device,
+        precision=options.precision,
+        seed=seed,
+    )
+
+
+def make_strategy(text: str, options: Any) -> Strategy:
+    """The strategy of that name, with the options of the searches."""
+    return strategy_named(
+        text,
+        groups=None if options.subgroups is None else _names(options.subgroups),
+        evolutionary={
+            "generations": options.generations,
+            "population": options.population,
+            "moves": options.moves,
+            "initial_epochs": options.initial_epochs,
+            "children": options.children,
+        },
+        differentiable={
+            "start": options.start,
+            "batches": options.architecture_batches,
+            "held_out": options.held_out,
+            "tied": options.tied,
+            "skip": options.skip,
+            "architecture_lr": options.architecture_lr,
+            "travel": options.travel,
+            "temperature": options.temperature,
+            "final_temperature": options.final_temperature,
+            "result": options.result,
+            "search_epochs": options.search_epochs,
+        },
+    )
+
+
+def load_samples(options: Any) -> data.ImageData:
+    """The data set, made smaller where that was asked for."""
+    ambient = group(options.group)
+    samples = data.load(options.data, options.data_dir)
+    if ambient.dim != samples.dim:
+        raise ConfigurationError(
+            f"search: {ambient.name} acts in dimension {ambient.dim}, and {samples.name} has images of "
+            f"dimension {samples.dim}; choose another --group."
+        )
+    if options.image_size is not None:
+        samples = samples.resized(options.image_size)
+    return samples if options.train_samples is None else samples.subset(options.train_samples)
+
+
+def make_network(options: Any, samples: data.ImageData, seed: int) -> PaperNetwork:
+    """The network, constrained to G, with initial values of that seed."""
+    return PaperNetwork(
+        group=group(options.group),
+        image_size=samples.image_size,
+        in_channels=samples.in_channels,
+        num_classes=samples.num_classes,
+        fields=_fields(options.fields),
+        depth=options.depth,
+        kernel_size=options.kernel_size,
+        head_units=options.head_units,
+        pool_after=None if options.pool_after is None else _numbers("--pool-after", options.pool_after),
+        generator=derived_generator(seed, SeedBranch.FIRST_VALUES),
+    )
+
+
+def describe_network(options: Any) -> str:
+    """The network in a few words, for a table."""
+    fields = ",".join(str(number) for number in _fields(options.fields))
+    return f"{options.depth} convolutions of {fields} fields, kernels of {options.kernel_size}"
+
+
+def config_of(options: Any, *left_out: str) -> dict[str, Any]:
+    """The merged options as they are written into a folder."""
+    return {key: value for key, value in options.as_dict().items() if key not in left_out}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _fields(text: str) -> tuple[int, ...]:
+    numbers = _numbers("--fields", text)
+    return (numbers[0], 2 * numbers[0]) if len(numbers) == 1 else numbers
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(",") if number.strip())
+    except ValueError:
+        raise ConfigurationError(f'{option} is "{text}"; it is whole numbers with commas between.') from None

@@ -1,0 +1,192 @@
+"""The page of a comparison: what it says, that it stands alone, and the Markdown table beside it."""
+
+import re
+import subprocess
+import sys
+from html import unescape
+
+import pytest
+
+import equimorph.reports
+from equimorph.errors import RunFolderError
+from equimorph.reports.comparison import compare, write_rows
+from equimorph.reports.comparison.words import tell_headline, tell_warnings
+
+HOSTILE = "evolutionary<img src=https://evil.example onerror=alert(1)></script><!--&\"'%{x}|`*"
+HEADINGS = ["Test errors", "Error against size", "Error against cost", "What the searches gain or lose"]
+
+
+@pytest.fixture
+def make(tmp_path):
+    def write(rows):
+        write_rows(tmp_path / "comparison.csv", rows)
+        return equimorph.reports.write_comparison(tmp_path)
+
+    return write
+
+
+def show(path):
+    """The text of a page without its scripts and its style."""
+    page = re.sub(r"<(script|style)\b.*?</\1>", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", page)).split()).replace("\xa0", " ")
+
+
+def test_page_and_table_lie_beside_the_file(make, compared, tmp_path):
+    assert make(compared) == tmp_path / "report.html"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.csv", "report.html", "table.md"]
+
+
+def test_the_first_screen_tells_the_result(make, compared):
+    text = show(make(compared))
+    for said in (
+        "digits · group D4 · 8 convolutions · 3 strategies · seeds 0 to 4 · 1,000 test images",
+        "evolutionary has the least mean test error, 4.94 ± 0.30 % over 5 seeds; its lead over static:C4 is not clear, "
+        "for the 95 % interval holds 0.",
+        "evolutionary minus static:C4, on the 5 seeds of both: −0.06 percentage points, 95 % interval −0.25 to +0.13, "
+        "p = 0.",
+    ):
+        assert said in text
+
+
+def test_the_page_lists_every_strategy(make, compared):
+    text = show(make(compared))
+    assert "evolutionary 5 D4, C4 ×7 1,500 4.94 ± 0.30 % 4.94 ± 0.30 % 4.0 × 1.5 min" in text
+    assert "1 × is 6,000 training samples, those of the cheapest" in text
+
+
+def test_the_page_has_its_figures_and_their_data(make, compared):
+    page = make(compared).read_text(encoding="utf-8")
+    assert all(f">{heading}</h2>" in page for heading in HEADINGS)
+    holders = re.findall(r'class="plot" id="(\w+)"', page)
+    assert holders == ["errors", "size", "cost", "differences"]
+    assert re.findall(r'type="application/json" id="(\w+)-data"', page) == holders
+
+
+def test_the_page_tells_verdicts_and_every_pair(make, compared):
+    text = show(make(compared))
+    assert re.search(r"evolutionary static:C4 5 −0\.06 −0\.25 to \+0\.13 0\.\d{3} 0\.\d{3} 0\.\d{3} no regret", text)
+    assert re.search(r"evolutionary static:C1 5 −4\.06 −\d\.\d\d to −\d\.\d\d .{0,40} 0\.062 better", text)
+    assert "row − column evolutionary static:C4 static:C1" in text
+    assert "corrected by Holm for 3 pairs" in text
+    assert "With 5 seeds p (Wilcoxon) cannot be below 0.062." in text
+
+
+def test_the_page_loads_nothing(make, compared):
+    page = make(compared).read_text(encoding="utf-8")
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
+    shell = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"\b(src|href)=", shell)
+
+
+def test_hostile_names_stay_text(make, row):
+    rows = [row(HOSTILE, seed, 0.1 + seed / 100, data=HOSTILE, network=HOSTILE, group=HOSTILE) for seed in range(2)]
+    rows += [row("b", seed, 0.2, data=HOSTILE, network=HOSTILE, group=HOSTILE) for seed in range(3)]
+    rows += [row(f"{HOSTILE}2", 0, None, architecture=HOSTILE, data=HOSTILE, network=HOSTILE, group=HOSTILE)]
+    path = make(rows)
+    shell = re.sub(r"<script>.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "<img" not in shell
+    assert "<!--" not in shell
+    data = re.findall(r'<script type="application/json" id="\w+-data">(.*?)</script>', shell)
+    assert len(data) == 4
+    assert not any("<" in figure for figure in data)
+    assert HOSTILE in show(path)
+    table = path.with_name("table.md").read_text(encoding="utf-8")
+    assert "<" not in table
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines() if line.startswith("|")} == {9}
+
+
+def test_the_markdown_table_is_in_the_page_and_beside_it(make, compared):
+    path = make(compared)
+    table = path.with_name("table.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<pre>(.*?)</pre>", path.read_text(encoding="utf-8"), re.DOTALL)
+    assert unescape(shown) == table
+    head, rule, *rows = table.splitlines()
+    assert head.startswith("| strategy | runs | architecture | parameters | validation error | test error |")
+    assert rule.count("---") == 8
+    assert rows[2] == ("| evolutionary | 5 | D4, C4 ×7 | 1,500 | 4.94 ± 0.30 % | 4.94 ± 0.30 % | 4.0 × | 1.5 min |")
+
+
+def test_a_clear_lead_is_told(compared):
+    rows = [row for row in compared if row.strategy != "static:C4"]
+    assert "its lead over static:C1 is clear, for the 95 % interval leaves out 0." in tell_headline(compare(rows))
+
+
+def test_one_seed_tells_no_strategies_apart(make, row):
+    text = show(make([row("evolutionary", 0, 0.1), row("static:C4", 0, 0.2)]))
+    assert "10.00 % with one seed; one seed cannot tell it from static:C4." in text
+    assert "Only one seed: there are no intervals." in text
+    assert "±" not in text.split("Mean ±")[0]
+
+
+def test_equal_strategies_are_told_as_equal(row):
+    rows = [row(name, seed, 0.1) for name in ("a", "b") for seed in (0, 1)]
+    assert (
+        tell_headline(compare(rows)) == "a has the least mean test error, 10.00 ± 0.00 % over 2 seeds; b has the same."
+    )
+
+
+def test_a_lead_that_the_common_seeds_deny_is_not_claimed(row):
+    rows = [row("a", seed, error) for seed, error in enumerate((0.20, 0.21, 0.02, 0.02))]
+    rows += [row("b", seed, error) for seed, error in enumerate((0.19, 0.20))]
+    assert tell_headline(compare(rows)).endswith("but on the seeds that both have, b does better.")
+
+
+def test_strategies_without_a_common_seed_are_not_told_apart(row):
+    headline = tell_headline(compare([row("a", 0, 0.1), row("b", 1, 0.2)]))
+    assert headline.endswith("it shares no seed with the next, b, so the two cannot be compared.")
+
+
+def test_a_single_strategy_has_a_page_without_pairs(make, row):
+    text = show(make([row("static:C4", 0, 0.1), row("static:C4", 1, 0.2)]))
+    assert "static:C4 has a mean test error of 15.00 ± 7.07 % over 2 seeds." in text
+    assert "Every two strategies" not in text
+
+
+def test_a_comparison_in_which_all_diverged_has_a_page(make, row):
+    text = show(make([row("evolutionary", 0, None, validation_error=None), row("static:C4", 0, None)]))
+    assert "No run has a test error yet." in text
+    assert "evolutionary diverged with seed 0" in text
+    assert "Error against" not in text
+
+
+def test_missing_seeds_are_told(make, compared):
+    text = show(make(compared[:-2]))
+    assert "The comparison is not finished: evolutionary lacks seeds 3 and 4." in text
+    assert "evolutionary so far has the least mean test error" in text
+
+
+def test_a_finished_comparison_of_five_seeds_has_no_warning(compared):
+    assert tell_warnings(compare(compared)) == []
+
+
+def test_few_seeds_are_told(compared):
+    (warning,) = tell_warnings(compare([row for row in compared if row.seed < 4]))
+    assert warning.startswith("Few seeds (4): intervals are wide.")
+
+
+def test_a_diverged_run_is_told(make, compared, row):
+    compared[0] = row("static:C1", 0, None)
+    text = show(make(compared))
+    assert "static:C1 diverged with seed 0; its numbers leave that out, which flatters it." in text
+    assert "static:C1 4, 1 diverged" in text
+
+
+def test_two_pages_of_one_comparison_are_equal(make, compared):
+    assert make(compared).read_text() == make(compared).read_text()
+
+
+def test_a_folder_without_the_file_gets_no_page(tmp_path):
+    with pytest.raises(RunFolderError, match=r"no file .*comparison\.csv"):
+        equimorph.reports.write_comparison(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_file_without_rows_gets_no_page(make):
+    with pytest.raises(RunFolderError, match="has no rows yet"):
+        make([])
+
+
+def test_importing_the_comparison_imports_neither_plotly_nor_scipy_stats():
+    code = "import sys, equimorph.reports.comparison; sys.exit(bool({'plotly', 'scipy.stats'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
