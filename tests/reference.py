@@ -5,7 +5,7 @@ looked up by comparison. No Cayley table, orbit or index table of the library is
 """
 
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -97,6 +97,49 @@ def orbits(subgroup, target, source, kernel_size):
     for triple in parent:
         found.setdefault(find(triple), set()).add(triple)
     return {frozenset(members) for members in found.values()}
+
+
+@cache
+def rows_of_table(subgroup, target, source, kernel_size):
+    """The row of a table of orbits that each triple reads, shape (g, u, *delta); orbits are counted by first triple."""
+    found = torch.full(
+        (channels_of(subgroup.group, target), channels_of(subgroup.group, source), *kernel_size), -1, dtype=torch.long
+    )
+    for row, members in enumerate(sorted(orbits(subgroup, target, source, kernel_size), key=min)):
+        for g, u, offset in members:
+            found[(g, u, *offset)] = row
+    return found
+
+
+def expand_table(table, subgroup, *, target, source, kernel_size, out_fields):
+    """E_H(w) as a dense kernel, from a table (orbits, out_fields * in_fields)."""
+    entries = table[rows_of_table(subgroup, target, source, tuple(kernel_size))]  # (g, u, *delta, o c)
+    return entries.unflatten(-1, (out_fields, -1)).movedim((-2, 0, -1, 1), (0, 1, 2, 3)).flatten(2, 3).flatten(0, 1)
+
+
+def expand_bias(table, subgroup, target):
+    """E_H(b) as a dense bias, from a table (right cosets, out_fields)."""
+    return table[rows_of_table(subgroup, target, "trivial", ())[:, 0]].T.flatten()
+
+
+def projector(subgroup, target, source, kernel_size):
+    """P_H of the kernels of one pair of fields as a matrix: the mean of the permutations of the index triples."""
+    images = [triple_images(subgroup.group, h, target, source, tuple(kernel_size)) for h in subgroup.indices]
+    identity = torch.eye(len(images[0]), dtype=torch.float64)
+    return sum(identity[image].T for image in images) / len(images)
+
+
+def energies_added(kernel, subgroups, *, target, source):
+    """For each H in turn the energy of W on Fix(H_1) + ... + Fix(H_i), less that on the sum without H_i."""
+    group = subgroups[0].group
+    split = kernel.unflatten(1, (-1, channels_of(group, source))).unflatten(0, (-1, channels_of(group, target)))
+    vectors = split.movedim(2, 1).flatten(2).flatten(0, 1).T.double()  # (triples, o c)
+    total, kept = 0, [0.0]
+    for H in subgroups:
+        total = total + projector(H, target, source, tuple(kernel.shape[2:]))
+        values, basis = torch.linalg.eigh(total)  # the range of a sum of projectors is the sum of their ranges
+        kept.append(float((basis[:, values > 1e-9].T @ vectors).square().sum()))
+    return [after - before for before, after in pairwise(kept)]
 
 
 def coset_representatives(subgroup):

@@ -55,7 +55,8 @@ def _parser() -> ArgumentParser:
     )
     subcommands = parser.add_subcommands(dest="subcommand")
     for name, module in _SUBCOMMANDS.items():
-        subparser = ArgumentParser(description=module.__doc__, exit_on_error=False)
+        # No abbreviations: --seed would be taken for the --seeds of compare.
+        subparser = ArgumentParser(description=module.__doc__, exit_on_error=False, allow_abbrev=False)
         module.add_arguments(subparser)
         subcommands.add_subcommand(name, subparser, help=(module.__doc__ or "").splitlines()[0])
     return parser

@@ -115,14 +115,20 @@ def _open(folder: Path, config: Mapping[str, Any]) -> Path:
 
     path = folder / "config.yaml"
     if not folder.exists():
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise RunFolderError(f"compare: {folder} cannot be made: {error.strerror}.") from None
         path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
         return folder
     if not path.is_file():
         raise RunFolderError(
             f"compare: {folder} exists and is not the folder of a comparison; name another with --out."
         )
-    present = yaml.safe_load(path.read_text())
+    try:
+        present = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"compare: {path} is damaged: {error}; put it back, or name another --out.") from None
     present = present if isinstance(present, dict) else {}
     for key in {**config, **present}:
         if present.get(key) != config.get(key):

@@ -56,6 +56,18 @@ def add_strategy_options(add: _Add) -> None:
         help="evolutionary: candidates trained in a generation, at most (default: all)",
     )
     add(
+        "--evolutionary-start",
+        type=str,
+        default="group",
+        help="evolutionary: group, one network at G; members, one for each subgroup",
+    )
+    add(
+        "--selection",
+        type=str,
+        default="pareto",
+        help="evolutionary: pareto, the front of error and size; halving, the least errors, half as many each time",
+    )
+    add(
         "--start",
         type=str,
         default="prior",
@@ -164,6 +176,8 @@ def make_strategy(text: str, options: Any) -> Strategy:
             "moves": options.moves,
             "initial_epochs": options.initial_epochs,
             "children": options.children,
+            "start": options.evolutionary_start,
+            "selection": options.selection,
         },
         differentiable={
             "start": options.start,

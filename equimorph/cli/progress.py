@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from equimorph.errors import ConfigurationError
+from equimorph.inspection import mixture_shares
 from equimorph.reports.words import compact
 from equimorph.search import Observer
 
@@ -67,9 +68,12 @@ class ProgressBar(Observer):
     def selected(self, generation: int, generations: int, parents: list[Member], front: list[Member]) -> None:
         """Print the line of a generation: the best, then the front."""
         best = front[0]
+        shares = mixture_shares(best.state.network)
+        dominant = [max(members, key=members.__getitem__) for members in shares.values()]
+        found = f"a mixture, mostly {compact(dominant)}" if shares else compact(best.candidate.constraints)
         points = ", ".join(f"{100 * member.error:.2f} % at {member.parameters:,}" for member in front)
         self._console.print(
-            f"generation {generation}/{generations}: best {compact(best.candidate.constraints)}, validation error "
+            f"generation {generation}/{generations}: best {found}, validation error "
             f"{100 * best.error:.2f} %; front: {points}",
             highlight=False,
         )

@@ -24,8 +24,8 @@ from equimorph.cli.options import (
 )
 from equimorph.cli.progress import ProgressBar, TensorBoardLog, Together
 from equimorph.errors import DivergedError
-from equimorph.inspection import sites
-from equimorph.reports.words import describe_architecture
+from equimorph.inspection import mixture_shares, sites
+from equimorph.reports.words import describe_architecture, describe_mixture
 from equimorph.search import Result, RunFolder
 from equimorph.search.catalog import FORMS
 
@@ -70,9 +70,11 @@ def run(options: Any) -> int:
 def _summary(result: Result, samples: data.ImageData, page: Path) -> str:
     count = len(samples.test)
     spread = (result.test_error * (1 - result.test_error) / count) ** 0.5
+    shares = mixture_shares(result.best)
+    keeps = describe_architecture(list(sites(result.best)), result.candidate.constraints)
     return "\n".join(
         [
-            describe_architecture(list(sites(result.best)), result.candidate.constraints),
+            describe_mixture(shares) if shares else keeps,
             f"test error      {100 * result.test_error:.2f} % ± {100 * spread:.2f} ({count:,} images, used once)",
             f"validation      {100 * (result.candidate.validation_error or 0):.2f} %",
             f"parameters      {result.candidate.parameters:,}",

@@ -10,7 +10,7 @@ from torch import nn
 
 from equimorph.errors import SiteError
 from equimorph.groups import Subgroup
-from equimorph.layers import Site, sites_of
+from equimorph.layers import Site, SpaceLayer, sites_of
 from equimorph.morphisms.relax import constrain
 from equimorph.spaces import Mixture
 
@@ -20,7 +20,7 @@ _TIE = 1e-9  # log shares closer than this are equal, and the larger group is ta
 _SMALLEST_SHARE = 1e-30  # so that a share of zero has a logarithm
 
 
-def discretize(network: Module) -> Module:
+def discretize(module: Module) -> Module:
     """Give each mixture the single subgroup that suits it, such that constraints never grow with depth.
 
         maximise  sum_l log share_l(H_l)   over   H_1 >= H_2 >= ... >= H_L,     w := E_H^-1( P_H(W) )
@@ -29,9 +29,9 @@ def discretize(network: Module) -> Module:
     the larger group. Sites that are no mixtures keep their constraint. Norms are relaxed with their site.
 
     Args:
-        network: With mixtures from `em.mix`.
+        module: A layer or network with mixtures from `em.mix`.
     Returns:
-        A new network; `network` is left as it was. Its function is another one unless the shares are one-hot.
+        A new module; `module` is left as it was. Its function is another one unless the shares are one-hot.
     Raises:
         SiteError: There are no mixtures, or no admissible sequence through the sites that are none.
     Example:
@@ -47,7 +47,8 @@ def discretize(network: Module) -> Module:
 
     Source: the method's page, section 5.
     """
-    return constrain(network, best_chain(network))
+    chain = best_chain(module)
+    return constrain(module, chain[""] if isinstance(module, SpaceLayer) else chain)
 
 
 def best_chain(network: nn.Module) -> dict[str, Subgroup]:

@@ -14,6 +14,7 @@ from equimorph.errors import MorphismError
 from equimorph.layers import AvgPool, BatchNorm, GlobalAvgPool, Linear, MaxPool
 from equimorph.layers._base import SpaceLayer
 from equimorph.layers.convolution import Conv1d, Conv2d, Conv3d
+from equimorph.morphisms.reinitialize import seeded
 
 LayerType = TypeVar("LayerType", bound=nn.Module)
 
@@ -45,7 +46,8 @@ def plain(network: nn.Module, example: Tensor) -> nn.Module:
         Conv2d(16, 24, kernel_size=(3, 3), stride=(1, 1))
     """
     probe = copy.deepcopy(network).eval()
-    converted = _Conversion(_input_sizes(probe, example)).of(probe, "")
+    with seeded(0):  # torch's layers draw initial values, which are overwritten
+        converted = _Conversion(_input_sizes(probe, example)).of(probe, "")
     for parameter in converted.parameters():
         parameter.grad = None
     return converted

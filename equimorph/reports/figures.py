@@ -38,9 +38,9 @@ def draw_front(numbers: Numbers) -> Figure:
     others = [c for c in numbers.trained if c.generation != numbers.last_generation and c != numbers.best]
     front = [member for member in numbers.front if member.error is not None]
     figure = Figure()
-    _add_candidates(figure, others, name="other generations", size=7, color=style.FAINT, opacity=0.75)
+    _add_candidates(figure, numbers, others, name="other generations", size=7, color=style.FAINT, opacity=0.75)
     name = "final generation" if numbers.is_finished else f"generation {numbers.last_generation}"
-    _add_candidates(figure, final, name=name, size=10, color=_BLUE, opacity=0.95)
+    _add_candidates(figure, numbers, final, name=name, size=10, color=_BLUE, opacity=0.95)
     # Between two members the smaller network is the best that fits, hence steps.
     _add_line(
         figure,
@@ -50,7 +50,7 @@ def draw_front(numbers: Numbers) -> Figure:
     )
     if numbers.best is not None:
         mark = {"symbol": "star", "line": {"color": "#ffffff", "width": 1}}
-        _add_candidates(figure, [numbers.best], name="best", size=19, color=style.ACCENT, opacity=1.0, **mark)
+        _add_candidates(figure, numbers, [numbers.best], name="best", size=19, color=style.ACCENT, opacity=1.0, **mark)
     errors = [in_percent(candidate.error) for candidate in numbers.trained]
     figure.update_layout(base_layout(height=400))
     sizes = {candidate.parameters for candidate in numbers.trained}
@@ -93,9 +93,11 @@ def draw_family_tree(numbers: Numbers) -> Figure:
         if symbol == "circle":
             rim["color"] = [style.ACCENT if c.id in lineage else "#ffffff" for c in members]
         colour = {**scale, "color": [place_on_scale(in_percent(c.error), scale) for c in members]}
-        _add_nodes(figure, members, places, name=name, marker={"symbol": symbol, "size": size, "line": rim, **colour})
+        _add_nodes(
+            figure, numbers, members, places, name=name, marker={"symbol": symbol, "size": size, "line": rim, **colour}
+        )
     cross = {"symbol": "x", "size": max(size - 3, 5), "color": style.MUTED}
-    _add_nodes(figure, failed, places, name="diverged", marker=cross)
+    _add_nodes(figure, numbers, failed, places, name="diverged", marker=cross)
     figure.update_layout(base_layout(height=round(min(max(120 + 30 * most, 220), 900))))
     figure.update_layout(meta={"min_width": 13 * len(set(generations))})
     figure.update_xaxes(
@@ -157,8 +159,11 @@ def draw_constraints(numbers: Numbers) -> Figure:
 
 
 def draw_learning_curves(numbers: Numbers) -> Figure:
-    """Training loss above, validation error (%) below, against the epoch: the best lineage strong, the others faint."""
-    lineage = [member.id for member in numbers.lineage]
+    """Training loss above, validation error (%) below, against the epoch: the best lineage strong, the others faint.
+
+    What was trained before the best network began once more from scratch is one of the others.
+    """
+    lineage = [member.id for member in numbers.last_training]
     others = [candidate for candidate in numbers.curves if candidate not in lineage]
     figure: Figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
     for row, quantity in ((1, "loss"), (2, "error")):
@@ -182,7 +187,9 @@ def draw_learning_curves(numbers: Numbers) -> Figure:
             hovertemplate="epoch %{x:.4~g}<br>" + ("loss %{y:.4~g}" if row == 1 else "%{y:.2f} %") + "<extra></extra>",
             at={"row": row, "col": 1},
         )
-    for member in numbers.changes[1:]:
+    for member in numbers.changes:
+        if numbers.begins_anew(member):
+            continue
         figure.add_vline(x=member.first_epoch, line={"color": style.MUTED, "width": 1, "dash": "dot"})
     # A loss that runs away would flatten all others.
     diverged = {candidate.id for candidate in numbers.candidates if candidate.diverged}
@@ -198,7 +205,15 @@ def draw_learning_curves(numbers: Numbers) -> Figure:
 
 
 def _add_candidates(
-    figure: Figure, members: Sequence[Candidate], *, name: str, size: float, color: str, opacity: float, **mark: Any
+    figure: Figure,
+    numbers: Numbers,
+    members: Sequence[Candidate],
+    *,
+    name: str,
+    size: float,
+    color: str,
+    opacity: float,
+    **mark: Any,
 ) -> None:
     if not members:
         return
@@ -208,13 +223,14 @@ def _add_candidates(
         x=[member.parameters for member in members],
         y=[in_percent(member.error) for member in members],
         marker={"size": size, "color": color, "opacity": opacity, **mark},
-        hovertext=[_describe(member) for member in members],
+        hovertext=[_describe(numbers, member) for member in members],
         hoverinfo="text",
     )
 
 
 def _add_nodes(
     figure: Figure,
+    numbers: Numbers,
     members: Sequence[Candidate],
     places: dict[int, tuple[float, float]],
     *,
@@ -230,7 +246,7 @@ def _add_nodes(
         y=[places[member.id][1] for member in members],
         marker=marker,
         cliponaxis=False,
-        hovertext=[_describe(member) for member in members],
+        hovertext=[_describe(numbers, member) for member in members],
         hoverinfo="text",
     )
 
@@ -241,10 +257,10 @@ def _add_line(figure: Figure, points: _Points, *, at: dict[str, int] | None = No
     )
 
 
-def _describe(candidate: Candidate) -> str:
+def _describe(numbers: Numbers, candidate: Candidate) -> str:
     lines = [
         f"<b>candidate {candidate.id}</b>",
-        escape_label(words.compact(candidate.constraints)),
+        escape_label(words.describe_candidate(numbers, candidate)),
         escape_label(candidate.move),
     ]
     lines.append(f"{candidate.parameters:,} parameters")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from equimorph.errors import GroupError
 from equimorph.groups import Subgroup, group
-from equimorph.reports.records import Candidate, EpochPoint, Records, Start, read_records
+from equimorph.reports.mixtures import Shares, Trajectory, follow_mixture
+from equimorph.reports.records import Candidate, EpochPoint, MixturePoint, Records, Start, read_records
 from equimorph.search.selection import undominated
 
 
@@ -122,22 +123,33 @@ class Numbers:
 
     @cached_property
     def changes(self) -> tuple[Candidate, ...]:
-        """The first network, and the members of the best lineage whose architecture differs from their parent's."""
+        """The first network, and those of the best lineage that have another architecture or began from scratch."""
         return tuple(
             member
             for parent, member in zip((None, *self.lineage), self.lineage, strict=False)
-            if parent is None or parent.constraints != member.constraints
+            if parent is None or self._architecture(parent) != self._architecture(member) or self.begins_anew(member)
         )
 
     @cached_property
+    def last_training(self) -> tuple[Candidate, ...]:
+        """The end of the best lineage, from the last network that was trained from scratch."""
+        begins = [depth for depth, member in enumerate(self.lineage) if self.begins_anew(member)]
+        return self.lineage[begins[-1] :] if begins else ()
+
+    def begins_anew(self, candidate: Candidate) -> bool:
+        """Whether a candidate was trained from scratch: it has no parent, or begins before its parent ended."""
+        return candidate.parent is None or candidate.first_epoch < self.by_id[candidate.parent].last_epoch
+
+    @cached_property
     def curves(self) -> Mapping[int, tuple[EpochPoint, ...]]:
-        """The points of each candidate in order of epochs, led by where its parent stood when it took over."""
+        """The points of each candidate in order of epochs, led by where the parent that it went on from stood."""
         own: dict[int, list[EpochPoint]] = {}
         for point in sorted(self.records.points, key=lambda point: point.epoch):
             own.setdefault(point.candidate, []).append(point)
         curves = {}
         for candidate, points in own.items():
-            parent = self.by_id[candidate].parent if candidate in self.by_id else None
+            record = self.by_id.get(candidate)
+            parent = None if record is None or self.begins_anew(record) else record.parent
             curves[candidate] = (*(own.get(parent, [])[-1:] if parent is not None else []), *points)
         return curves
 
@@ -151,7 +163,38 @@ class Numbers:
     @cached_property
     def num_architectures(self) -> int:
         """How many different architectures were tried."""
-        return len({candidate.constraints for candidate in self.candidates})
+        return len({self._architecture(candidate) for candidate in self.candidates})
+
+    @cached_property
+    def has_choice(self) -> bool:
+        """Whether some generation had several candidates to choose from."""
+        return len({candidate.generation for candidate in self.candidates}) < len(self.candidates)
+
+    @cached_property
+    def mixtures(self) -> Mapping[int, tuple[MixturePoint, ...]]:
+        """For each candidate whose network is a mixture, what that was made of, in order of epochs."""
+        found: dict[int, tuple[MixturePoint, ...]] = {}
+        for point in sorted(self.records.mixtures, key=lambda point: point.epoch):
+            if point.candidate in self.by_id:
+                found[point.candidate] = (*found.get(point.candidate, ()), point)
+        return found
+
+    @cached_property
+    def trajectory(self) -> Trajectory | None:
+        """The shares of the mixture along the best lineage; of the first network while there is no best."""
+        return follow_mixture(self.lineage or self.candidates[:1], self.mixtures, sites=self.start.sites)
+
+    @cached_property
+    def shares(self) -> Shares | None:
+        """What the best network is made of at its end, for every site; None when it is no mixture.
+
+        A site that is no mixture has its constraint as the one member.
+        """
+        if self.best is None or self.best.id not in self.mixtures:
+            return None
+        own = self.mixtures[self.best.id][-1].shares
+        constraints = zip(self.start.sites, self.best.constraints, strict=True)
+        return {site: own.get(site, {constraint: 1.0}) for site, constraint in constraints}
 
     @property
     def samples(self) -> int:
@@ -188,9 +231,13 @@ class Numbers:
 
     @cached_property
     def subgroups(self) -> dict[str, Subgroup | None]:
-        """Every constraint that the run names, smallest group first; None for a name that is no subgroup of G."""
-        used = (constraint for candidate in self.candidates for constraint in candidate.constraints)
-        names = dict.fromkeys((*self.start.subgroups, *used))
+        """Every constraint that the run names, smallest group first; None for a name that is no subgroup of G.
+
+        C1 and G are always there, so that a group has a colour by its size even in a run that names no other.
+        """
+        used = [constraint for candidate in self.candidates for constraint in candidate.constraints]
+        mixed = [name for point in self.records.mixtures for members in point.shares.values() for name in members]
+        names = dict.fromkeys((*self.start.subgroups, *used, *mixed, "C1", self.start.group))
         found = {name: _subgroup(self.start.group, name) for name in names}
         # The sort is stable, so equally large groups stay in the order in which the run names them.
         return dict(sorted(found.items(), key=lambda item: item[1].order if item[1] is not None else math.inf))
@@ -199,8 +246,9 @@ class Numbers:
     def kept_by_whole(self) -> str | None:
         """The subgroup that the best network as a whole is equivariant to: the intersection over its sites.
 
-        Constraints do not grow with depth, so it is the constraint of the last site, unless somebody wrote the
-        sequence by hand. None when there is no best network, or a name has no known group.
+        The constraint of a mixture is the intersection of its members. Constraints do not grow with depth, so it is the
+        constraint of the last site, unless somebody wrote the sequence by hand. None when there is no best network, or
+        a name has no known group.
         """
         if self.best is None:
             return None
@@ -211,6 +259,9 @@ class Numbers:
                 return None
             kept = kept & subgroup
         return kept.name if kept is not None else None
+
+    def _architecture(self, candidate: Candidate) -> tuple[bool, tuple[str, ...]]:
+        return candidate.id in self.mixtures, candidate.constraints
 
 
 def read_numbers(run_folder: str | Path) -> Numbers:

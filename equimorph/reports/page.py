@@ -48,23 +48,26 @@ def make_page(numbers: Numbers) -> str:
 def _make_figures(numbers: Numbers) -> dict[str, ShownFigure]:
     """Figures by key, for those that have something to show."""
     from equimorph.reports import figures
+    from equimorph.reports.mixture_figure import draw_mixture
 
     chosen: dict[str, ShownFigure] = {}
-    if len(numbers.trained) > 1:
+    if numbers.trajectory is not None:
+        caption = escape(words.describe_trajectory(numbers))
+        chosen["mixture"] = ShownFigure("What each layer leaned to", caption, draw_mixture(numbers))
+    if len(numbers.trained) > 1 and numbers.has_choice:
         chosen["front"] = ShownFigure(
             "Error against size",
             "Each point is a network that was trained; lower is better, and left is smaller. The line joins the front: "
             "no other network of that generation is both smaller and better than one on it.",
             figures.draw_front(numbers),
         )
-    if numbers.spans:
+    if numbers.spans and numbers.trajectory is None:  # the constraint of a mixture says little beside its shares
         chosen["constraints"] = ShownFigure(
             "Which layer kept which symmetry, and until when",
-            "One row for each layer, the input on top, and training from left to right. Where the colour changes to a "
-            "lighter one, the layer was relaxed to a smaller group.",
+            _explain_constraints(numbers),
             figures.draw_constraints(numbers),
         )
-    if len(numbers.candidates) > 1:
+    if numbers.has_choice:
         chosen["tree"] = ShownFigure(
             "Family tree of the candidates",
             "Each network stands in its generation and is joined to the one it came from; darker means a lower "
@@ -77,12 +80,26 @@ def _make_figures(numbers: Numbers) -> dict[str, ShownFigure]:
     return chosen
 
 
+def _explain_constraints(numbers: Numbers) -> str:
+    lead = "One row for each layer, the input on top, and training from left to right."
+    if len(numbers.spans) == len(numbers.start.sites):
+        return f"{lead} Every layer kept its group from beginning to end."
+    return f"{lead} Where the colour changes to a lighter one, the layer was relaxed to a smaller group."
+
+
 def _explain_curves(numbers: Numbers) -> str:
     if not numbers.lineage:
         return "Every candidate, until it diverged or the run stopped."
+    if len(numbers.last_training) < len(numbers.lineage):
+        return "The strong line is the best network, trained once more from scratch; what it came from is faint."
     line = "The strong line follows the best network back to the first."
     if len(numbers.changes) < 2:
-        return line
+        return line if numbers.has_choice or len(numbers.lineage) > 1 else "From the first epoch to the last."
+    if numbers.trajectory is not None:
+        return (
+            f"{line} A dotted line stands where the mixture became single groups, which is another function, so the "
+            "curves may jump there."
+        )
     return (
         f"{line} A dotted line stands where its architecture changed; relaxing keeps the function, so the curves "
         "should not jump there."
@@ -90,11 +107,14 @@ def _explain_curves(numbers: Numbers) -> str:
 
 
 def _make_front_table(numbers: Numbers) -> str:
-    if not numbers.front:
+    if not numbers.front or not numbers.has_choice:
         return ""
     table = make_table(
         ["candidate", "architecture", "parameters", "validation error"],
-        [[f"{member.id}{' · best' if member == numbers.best else ''}", *_describe(member)] for member in numbers.front],
+        [
+            [f"{member.id}{' · best' if member == numbers.best else ''}", *_describe(numbers, member)]
+            for member in numbers.front
+        ],
         caption="From the smallest network to the largest.",
         numeric=_NUMERIC,
         marked=[member == numbers.best for member in numbers.front],
@@ -107,7 +127,7 @@ def _make_lineage_table(numbers: Numbers) -> str:
         return ""
     table = make_table(
         ["epoch", "move", "architecture", "parameters", "validation error"],
-        [[f"{member.first_epoch:g}", escape(member.move), *_describe(member)] for member in numbers.changes],
+        [[f"{member.first_epoch:.4g}", escape(member.move), *_describe(numbers, member)] for member in numbers.changes],
         caption="Each change of architecture along the best lineage, with the error after the training that followed.",
         numeric=_NUMERIC,
     )
@@ -126,8 +146,8 @@ def _make_environment(numbers: Numbers) -> str:
     return make_details("Environment", make_table(["what", "value"], rows, caption="Where the run was made."))
 
 
-def _describe(candidate: Candidate) -> list[str]:
+def _describe(numbers: Numbers, candidate: Candidate) -> list[str]:
     """Architecture, parameters and validation error, as cells of a table."""
-    architecture = escape(words.compact(candidate.constraints)).replace(" ×", "&nbsp;×")
+    architecture = escape(words.describe_candidate(numbers, candidate)).replace(" ×", "&nbsp;×")
     error = "–" if candidate.error is None else f"{100 * candidate.error:.2f} %"
     return [architecture, f"{candidate.parameters:,}", error]

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from equimorph.errors import RunFolderError
 
+SKIP = "skip"  # what a history calls the identity beside the members of a mixture
+
+_TOLERANCE = 1e-3  # of shares that add up to one: they may come from single precision, or be rounded by hand
+
 
 @dataclass(frozen=True)
 class Start:
-    """What was asked for: the search, its groups, the sites in order of depth, and the sizes of the data's parts."""
+    """What was asked for: the search, its groups, the sites in order of depth, and the sizes of the data's parts.
+
+    `augmentation` is the group whose random elements moved the training images; None when they stayed as they are.
+    """
 
     strategy: str
     group: str
@@ -26,6 +33,7 @@ class Start:
     num_train: int
     num_validation: int | None
     num_test: int | None
+    augmentation: str | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,20 @@ class EpochPoint:
 
 
 @dataclass(frozen=True)
+class MixturePoint:
+    """What the mixtures of one candidate's network were made of at one epoch.
+
+    `shares` are by site and member and add up to one at each site; `weights` are z where a mixture has logits, with
+    `SKIP` for a skip path, and add up to one too. Members stand with the largest group first.
+    """
+
+    candidate: int
+    epoch: float
+    shares: Mapping[str, Mapping[str, float]]
+    weights: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Selection:
     """Which candidates of a generation go on, and which are on its Pareto front."""
 
@@ -85,6 +107,7 @@ class Records:
     start: Start
     candidates: tuple[Candidate, ...]
     points: tuple[EpochPoint, ...]
+    mixtures: tuple[MixturePoint, ...]
     selections: tuple[Selection, ...]
     result: Result | None
     candidate_seconds: tuple[tuple[int, float], ...]
@@ -96,8 +119,9 @@ class Records:
 def read_records(folder: Path) -> Records:
     """Read a run folder; of its files only `history.jsonl` must be there.
 
-    A last line that was cut short, as a killed run leaves it, is passed over, and so are events of another kind. Of
-    two lines about the same candidate (or epoch of a candidate, or generation) the later one counts.
+    A last line that was cut short, as a killed run leaves it, is passed over, and so are events of another kind and
+    mixtures of a training that ran away, whose shares are no finite numbers. Of two lines about the same candidate (or
+    epoch of a candidate, or generation) the later one counts.
 
     Raises:
         RunFolderError: There is no such folder, it holds no history, or a line does not have the fields it needs.
@@ -111,6 +135,7 @@ def read_records(folder: Path) -> Records:
     result: Result | None = None
     candidates: dict[int, Candidate] = {}
     points: dict[tuple[int, float], EpochPoint] = {}
+    mixtures: dict[tuple[int, float], MixturePoint] = {}
     selections: dict[int, Selection] = {}
     for line in _lines(history):
         match line.text("event"):
@@ -124,6 +149,12 @@ def read_records(folder: Path) -> Records:
             case "epoch":
                 point = _point(line)
                 points[point.candidate, point.epoch] = point
+            case "mixture":
+                if start is None:
+                    raise line.mistake('a mixture before the "start" line')
+                mixture = _mixture(line, sites=start.sites)
+                if mixture is not None:
+                    mixtures[mixture.candidate, mixture.epoch] = mixture
             case "selection":
                 selection = _selection(line, known=candidates)
                 selections[selection.generation] = selection
@@ -136,6 +167,7 @@ def read_records(folder: Path) -> Records:
         start=start,
         candidates=tuple(candidates.values()),
         points=tuple(points.values()),
+        mixtures=tuple(mixtures.values()),
         selections=tuple(selections.values()),
         result=result,
         candidate_seconds=candidate_seconds,
@@ -157,6 +189,9 @@ class _Fields:
         if not isinstance(value, str):
             raise self._misfit(key, "a text")
         return value
+
+    def text_or_none(self, key: str) -> str | None:
+        return None if self.values.get(key) is None else self.text(key)
 
     def whole(self, key: str) -> int:
         value = self.values.get(key)
@@ -223,6 +258,7 @@ def _start(line: _Fields) -> Start:
         num_train=data.whole("train"),
         num_validation=data.whole_or_none("validation"),
         num_test=data.whole_or_none("test"),
+        augmentation=line.text_or_none("augmentation"),
     )
 
 
@@ -257,6 +293,39 @@ def _point(line: _Fields) -> EpochPoint:
         train_loss=line.real_or_none("train_loss"),
         validation_error=line.real_or_none("validation_error"),
     )
+
+
+def _mixture(line: _Fields, *, sites: tuple[str, ...]) -> MixturePoint | None:
+    shares, weights = _portions(line.inner("shares")), _portions(line.inner("weights"))
+    if not shares:
+        raise line.mistake('"shares" is empty; it needs at least one site')
+    for site in shares:
+        if site not in sites:
+            raise line.mistake(f'a mixture at "{site}", which is none of the sites')
+    for site, portions in weights.items():
+        if shares.get(site, {}).keys() != portions.keys() - {SKIP}:
+            raise line.mistake(f'the members of "{site}" in "weights" are not those in "shares"')
+    everything = [portion for members in (*shares.values(), *weights.values()) for portion in members.values()]
+    if any(math.isnan(portion) for portion in everything):
+        return None
+    by_depth = {site: shares[site] for site in sites if site in shares}
+    return MixturePoint(line.whole("candidate"), line.real("epoch"), shares=by_depth, weights=weights)
+
+
+def _portions(line: _Fields) -> dict[str, dict[str, float]]:
+    """For each site, numbers from 0 to 1 by member that add up to one; NaN where one was no finite number."""
+    found = {}
+    for site in line.values:
+        inner = line.inner(site)
+        numbers = {member: inner.real_or_none(member) for member in inner.values}
+        portions = {member: math.nan if number is None else number for member, number in numbers.items()}
+        for member, portion in portions.items():
+            if portion < 0 or portion > 1 + _TOLERANCE:
+                raise inner.mistake(f'"{member}" must lie between 0 and 1, got {portion:g}')
+        if abs(sum(portions.values()) - 1) > _TOLERANCE:
+            raise inner.mistake(f"the members must add up to one, got {sum(portions.values()):g}")
+        found[site] = portions
+    return found
 
 
 def _selection(line: _Fields, *, known: dict[int, Candidate]) -> Selection:

@@ -145,8 +145,9 @@ def _make_legend(figure: Figure) -> str:
     for trace in figure.data:
         if not trace.name or trace.showlegend is False:
             continue
-        if trace.type == "bar":
-            items.append(f'<li><span class="chip" style="background:{trace.marker.color}"></span>{trace.name}</li>')
+        if trace.type == "bar" or trace.stackgroup:
+            colour = trace.marker.color if trace.type == "bar" else trace.fillcolor
+            items.append(f'<li><span class="chip" style="background:{colour}"></span>{trace.name}</li>')
             continue
         if trace.mode == "lines":
             items.append(f'<li><i class="line" style="color:{trace.line.color}"></i>{trace.name}</li>')

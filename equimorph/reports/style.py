@@ -70,6 +70,7 @@ p { margin: 0 0 10px; }
   margin: 22px 0 12px; padding: 0; list-style: none; font-size: 0.92rem; }
 .sites li { text-align: center; min-width: 0; }
 .sites span { display: block; padding: 10px 2px; border-radius: 5px; font-weight: 600; overflow-wrap: anywhere; }
+.sites em { display: block; font-style: normal; font-weight: 400; font-size: 0.8em; line-height: 1.2; }
 .sites small { font-size: 0.75rem; color: var(--muted); }
 .groups { display: flex; flex-wrap: wrap; gap: 4px 22px; margin: 0 0 8px; padding: 0; list-style: none;
   font-size: 0.9rem; color: var(--muted); }

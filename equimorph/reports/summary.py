@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 from equimorph.reports import style, words
+from equimorph.reports.mixtures import Shares, Trajectory, dominant
 from equimorph.reports.numbers import Numbers
 from equimorph.reports.records import Candidate
 from equimorph.reports.shell import make_notice
@@ -22,9 +25,11 @@ def make_header(numbers: Numbers) -> str:
     if best is None:
         headline, body = "The run did not reach its end.", ""
     else:
-        headline = words.describe_architecture(start.sites, best.constraints)
+        headline = words.describe_best(numbers)
         whole = f'<p class="whole">{escape(words.describe_whole(numbers))}</p>'
-        body = "\n".join([whole, _make_strip(numbers, best), _make_meanings(numbers, best)])
+        shares = numbers.shares
+        strip = _make_strip(numbers, best) if shares is None else _make_mixture_strip(numbers, shares)
+        body = "\n".join([whole, strip, _make_meanings(numbers, best)])
     notice = ""
     if not numbers.is_finished:
         reason = escape(words.explain_missing_result(numbers))
@@ -35,22 +40,49 @@ def make_header(numbers: Numbers) -> str:
 
 
 def _make_strip(numbers: Numbers, best: Candidate) -> str:
+    sites = numbers.start.sites
+    cells = [_Cell(site, site, name, escape(name)) for site, name in zip(sites, best.constraints, strict=True)]
+    return _make_cells(numbers, cells, label="The group that each layer keeps, from the input on")
+
+
+def _make_mixture_strip(numbers: Numbers, shares: Shares) -> str:
+    cells = []
+    for site, portions in shares.items():
+        name, share = dominant(portions)
+        everything = ", ".join(f"{member} {words.tell_share(portion)}" for member, portion in portions.items())
+        cells.append(_Cell(site, f"{site}: {everything}", name, f"{escape(name)}<em>{words.tell_share(share)}</em>"))
+    label = "The group that each layer leans to, with its share, from the input on"
+    return _make_cells(numbers, cells, label=label)
+
+
+class _Cell(NamedTuple):
+    """One layer of the strip; `shown` is HTML."""
+
+    site: str
+    title: str
+    subgroup: str
+    shown: str
+
+
+def _make_cells(numbers: Numbers, cells: Sequence[_Cell], *, label: str) -> str:
     colours = style.colour_subgroups(list(numbers.subgroups))
-    cells = (
-        f'<li title="{escape(site)}"><span style="background:{colours[name]};color:{style.choose_ink(colours[name])}">'
-        f"{escape(name)}</span><small>{'head' if words.is_head(site) else depth}</small></li>"
-        for depth, (site, name) in enumerate(zip(numbers.start.sites, best.constraints, strict=True), start=1)
-    )
-    longest = max(4, *map(len, best.constraints))
-    label = "The group that each layer keeps, from the input on"
-    return f'<ol class="sites" style="--cell:{longest + 1.5}ch" aria-label="{label}">{"".join(cells)}</ol>'
+    items = []
+    for depth, cell in enumerate(cells, start=1):
+        colour = colours[cell.subgroup]
+        items.append(
+            f'<li title="{escape(cell.title)}"><span style="background:{colour};color:{style.choose_ink(colour)}">'
+            f"{cell.shown}</span><small>{'head' if words.is_head(cell.site) else depth}</small></li>"
+        )
+    longest = max(4, *(len(cell.subgroup) for cell in cells))
+    return f'<ol class="sites" style="--cell:{longest + 2.5}ch" aria-label="{label}">{"".join(items)}</ol>'
 
 
 def _make_meanings(numbers: Numbers, best: Candidate) -> str:
     colours = style.colour_subgroups(list(numbers.subgroups))
+    told = best.constraints if numbers.shares is None else {name for of in numbers.shares.values() for name in of}
     items = []
     for name in reversed(numbers.subgroups):
-        if name in best.constraints:
+        if name in told:
             meaning = words.explain(name, numbers.subgroups[name])
             chip = f'<span class="chip" style="background:{colours[name]}"></span>'
             items.append(f"<li>{chip}<b>{escape(name)}</b>{f' {escape(meaning)}' if meaning else ''}</li>")
@@ -90,6 +122,11 @@ def _make_size_card(numbers: Numbers) -> tuple[str, str, str]:
     first, best = numbers.first, numbers.best
     if best is None or first is None:
         return "Parameters", f"{first.parameters:,}" if first else "–", "in the first network"
+    if first.id in numbers.mixtures:
+        if best.id in numbers.mixtures:
+            return "Parameters", f"{best.parameters:,}", "of all members of the mixture together"
+        ratio = f"{best.parameters / first.parameters:.2f} × " if first.parameters else ""
+        return "Parameters", f"{best.parameters:,}", f"{ratio}the {first.parameters:,} of the mixture"
     is_even = len(set(first.constraints)) == 1
     began = f"{escape(first.constraints[0])} in every layer" if is_even else "the first network"
     if best.constraints == first.constraints:
@@ -99,6 +136,10 @@ def _make_size_card(numbers: Numbers) -> tuple[str, str, str]:
 
 
 def _make_tried_card(numbers: Numbers) -> tuple[str, str, str]:
+    if numbers.trajectory is not None:
+        return _make_members_card(numbers, numbers.trajectory)
+    if len(numbers.candidates) == 1 and numbers.is_finished:
+        return "Architectures tried", "1", "one network, trained as it was given"
     # The first network is generation 0; what follows it are the generations of the search.
     generations = len({candidate.generation for candidate in numbers.candidates} - {0})
     diverged = sum(candidate.diverged for candidate in numbers.candidates)
@@ -106,6 +147,19 @@ def _make_tried_card(numbers: Numbers) -> tuple[str, str, str]:
     detail += f" in {_count(generations, 'generation')}" if generations else ""
     detail += f", {diverged} diverged" if diverged else ""
     return "Architectures tried", f"{numbers.num_architectures:,}", detail
+
+
+def _make_members_card(numbers: Numbers, trajectory: Trajectory) -> tuple[str, str, str]:
+    names = [name for name in reversed(numbers.subgroups) if name in trajectory.members]
+    layers = len(trajectory.sites)
+    where = f"in each of {layers} layers" if layers > 1 else "in one layer"
+    then = ""
+    if trajectory.discretised_at is not None:
+        then = "; then one group for each"
+    elif len(numbers.last_training) < len(numbers.lineage):
+        then = "; then trained anew with frozen weights"
+    detail = f"{', '.join(names)} {where}, trained as one network{then}"
+    return "Groups mixed", f"{len(names)}", escape(detail)
 
 
 def _make_cost_card(numbers: Numbers) -> tuple[str, str, str]:

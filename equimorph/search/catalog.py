@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from equimorph.errors import ConfigurationError
 from equimorph.search._base import Strategy
@@ -114,16 +115,41 @@ def _kinds() -> set[str]:
 
 def _merged(text: str, rest: str, kind: type[Strategy], given: _Options | None) -> dict[str, Any]:
     """The options given for all, and those in the name itself."""
-    import yaml
-
     options = dict(given or {})
+    types = get_type_hints(kind.__init__)
     known = [name for name in inspect.signature(kind).parameters if name not in ("groups", "choose", "shuffle")]
     for part in filter(None, rest.split("+")):
-        key, equals, value = part.partition("=")
-        if not equals or key.replace("-", "_") not in known:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        key = key.replace("-", "_")
+        if not equals or key not in known:
             raise ConfigurationError(
                 f'search: "{part}" in "{text}" is no option of that strategy; write name=value, the names are '
                 f"{', '.join(known)}."
             )
-        options[key.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            options[key] = _value(value, types[key])
+        except ValueError as error:
+            raise ConfigurationError(f'search: {key} in "{text}" is "{value}"; it must be {error}.') from None
     return options
+
+
+def _value(text: str, wanted: Any) -> Any:
+    """A value of an option's type, from its text.
+
+    Raises:
+        ValueError: The text is something else; says what is wanted.
+    """
+    kinds = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    if NoneType in kinds and text.lower() in ("none", "null"):
+        return None
+    if bool in kinds:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("true or false")
+        return text.lower() == "true"
+    for kind, words in ((int, "a whole number"), (float, "a number")):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                raise ValueError(words) from None
+    return text  # a choice, which the strategy checks itself

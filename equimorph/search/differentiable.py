@@ -140,7 +140,9 @@ class Differentiable(Strategy):
         mixture = mix(session.network, members, start=self.start, tied=self.tied, skip=self.skip)
         mixture = reinitialize(mixture, derived_generator(seed, SeedBranch.FRESH_VALUES))
         generations = 0 if self.result == "mixture" else 1
-        best = [session.train_first(_frozen(mixture), steps, move="mixture", how=self._how(mixture, trainer, steps))]
+        best = [
+            session.train_first(_frozen(mixture), steps, move="mixture", how=self.training_of(mixture, trainer, steps))
+        ]
         session.record_selection(0, generations, best, best)
         if self.result == "discretised":
             state = trainer.start(discretize(best[0].state.network))
@@ -161,7 +163,8 @@ class Differentiable(Strategy):
             return max(1, round(trainer.total_steps / 3))
         return max(1, round(self.search_epochs * trainer.steps_per_epoch))
 
-    def _how(self, mixture: nn.Module, trainer: Trainer, steps: int) -> How:
+    def training_of(self, mixture: nn.Module, trainer: Trainer, steps: int) -> How:
+        """How a mixture is trained for so many steps: its batches, and the steps on its logits."""
         weight_batches, own_batches = self._batches(trainer)
         last = self.temperature if self.final_temperature is None else self.final_temperature
         architecture = ArchitectureSteps(

@@ -1,10 +1,10 @@
-"""EquiNAS_E, the evolutionary search: start with all symmetry, give some of it up where that pays."""
+"""EquiNAS_E, the evolutionary search: give symmetry up where that pays, one move and one selection after another."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -12,36 +12,45 @@ from torch import nn
 from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.inspection import sites
-from equimorph.morphisms import relax
+from equimorph.morphisms import reinitialize, relax
 from equimorph.search._base import Strategy, ambient_group, members_with_whole
 from equimorph.search.candidate import Member
 from equimorph.search.moves import Chain, MoveSet, relaxations
-from equimorph.search.selection import Choice, select
+from equimorph.search.selection import Choice, fittest, select
 from equimorph.search.session import Session, Task
 from equimorph.training import Trainer
 from equimorph.training.settings import SeedBranch, derived_generator
+
+Start = Literal["group", "members"]
+Selection = Literal["pareto", "halving"]
 
 
 class Evolutionary(Strategy):
     """Train, relax, select, and go on from the parents' weights and optimizer state.
 
-        start: one network, every site as given (constrained to G); train it for `initial_epochs`
+        start: one network, every site as given (constrained to G), or one for each member of [G]; train for
+            `initial_epochs`, and select
         repeat `generations` times:
             children = for each parent: the parent itself, and its relaxations; no architecture twice
             train each child for an equal share of the epochs that are left
-            parents = the Pareto front of (validation error, parameters), filled up to `population`
+            parents = a selection of them
         return the front of the last generation and its best member by validation error
 
     Args:
         groups: [G], the subgroups that sites may have, by name or object; `em.search_groups` when left out. G itself
             is always one of them.
         generations: Rounds of relaxing and selecting.
-        population: How many candidates at least go on from one generation to the next.
+        population: How many candidates go on from one generation to the next; at least, for the Pareto front.
         moves: "tails" for relaxations of one site and of all sites from one on, "paper" for those of one site alone.
         initial_epochs: What the first network trains for before it is relaxed; a third of the lineage when left out.
         children: Train at most this many candidates a generation. The parents themselves come first, the others are
             drawn at random. No limit when left out.
-        choose: Which candidates of a generation are the parents of the next.
+        start: "group" for the network as given; "members" for one network at each member of [G], from scratch, the
+            first epochs of every `static:H`, so that none of these is out of reach.
+        selection: "pareto" for the front of (validation error, parameters), filled up to the population; "halving" for
+            the least validation errors, and half as many parents and children from one generation to the next, so that
+            most of the training goes to few.
+        choose: Which candidates of a generation are the parents of the next, instead of `selection`.
     Raises:
         ConfigurationError: A value outside its range.
     Example:
@@ -69,19 +78,28 @@ class Evolutionary(Strategy):
         moves: MoveSet = "tails",
         initial_epochs: float | None = None,
         children: int | None = None,
-        choose: Choice = select,
+        start: Start = "group",
+        selection: Selection = "pareto",
+        choose: Choice | None = None,
     ) -> None:
         for what, number in (("generations", generations), ("population", population), ("children", children)):
             if number is not None and number < 1:
                 raise ConfigurationError(f"evolutionary search: {what} is {number}; it must be at least one.")
-        if moves not in get_args(MoveSet):
-            raise ConfigurationError(f'evolutionary search: moves is "{moves}"; it is one of paper, tails.')
+        for what, value, choices in (
+            ("moves", moves, MoveSet),
+            ("start", start, Start),
+            ("selection", selection, Selection),
+        ):
+            if value not in get_args(choices):
+                known = ", ".join(sorted(get_args(choices)))
+                raise ConfigurationError(f'evolutionary search: {what} is "{value}"; it is one of {known}.')
         if initial_epochs is not None and not initial_epochs > 0:
             raise ConfigurationError(f"evolutionary search: initial_epochs is {initial_epochs}; it must be positive.")
         self.groups = None if groups is None else [str(subgroup) for subgroup in groups]
         self.generations, self.population, self.moves = generations, population, moves
         self.initial_epochs, self.children = initial_epochs, children
-        self._choose = choose
+        self.start, self.selection = start, selection
+        self._choose = choose or {"pareto": select, "halving": fittest}[selection]
 
     @property
     def name(self) -> str:
@@ -98,6 +116,11 @@ class Evolutionary(Strategy):
                 "search; name smaller ones in groups (--subgroups)."
             )
         for site, constraint in sites(network).items():
+            if self.start == "members" and constraint != ambient.whole:
+                raise ConfigurationError(
+                    f'evolutionary search: "{site}" is at {constraint.name}; to start from every member the network '
+                    f'must be at {ambient.name}; give such a network, or start="group".'
+                )
             if constraint not in members:
                 names = ", ".join(H.name for H in members)
                 raise ConfigurationError(
@@ -119,17 +142,15 @@ class Evolutionary(Strategy):
         members = members_with_whole(session.network, self.groups)
         ends = self._ends(trainer)
         names = list(sites(session.network))
-        session.observer.planned(ends[0])
-        start = relax(session.network, sites(session.network))
-        parents = [session.train_first(start, ends[0], move="start")]
-        session.record_selection(0, self.generations, parents, parents)
         generator = derived_generator(trainer.settings.seed, SeedBranch.MOVES)
         parent_generator = derived_generator(trainer.settings.seed, SeedBranch.PARENTS)
-        trained = parents
-        steps_done = ends[0]
+        trained = self._train_starts(session, members, ends[0])
+        parents = self._choose(trained, self._limit(self.population, 0), parent_generator)
+        session.record_selection(0, self.generations, parents, trained)
+        steps_done = ends[0] * len(trained)
         for generation, (begin, end) in enumerate(itertools.pairwise(ends), start=1):
             children = list(self._children(parents, members))
-            chosen = self._sampled(children, len(parents), generator)
+            chosen = self._sampled(children, len(parents), generation, generator)
             # As many candidates in each generation to come as in this one is the best guess there is.
             session.observer.planned(steps_done + len(chosen) * (ends[-1] - begin))
             steps_done += len(chosen) * (end - begin)
@@ -137,10 +158,29 @@ class Evolutionary(Strategy):
                 Task(parent, dict(zip(names, chain, strict=True)), words, generation, end)
                 for parent, chain, words in chosen
             )
-            parents = self._choose(trained, self.population, parent_generator)
+            parents = self._choose(trained, self._limit(self.population, generation), parent_generator)
             session.record_selection(generation, self.generations, parents, trained)
         session.observer.planned(steps_done)
         return trained
+
+    def _train_starts(self, session: Session, members: Sequence[Subgroup], until_step: int) -> list[Member]:
+        if self.start == "group":
+            session.observer.planned(until_step)
+            start = relax(session.network, sites(session.network))
+            return [session.train_first(start, until_step, move="start")]
+        session.observer.planned(until_step * len(members))
+        seed = session.trainer.settings.seed
+        networks = {
+            f"start at {H.name}": reinitialize(
+                relax(session.network, H), derived_generator(seed, SeedBranch.FRESH_VALUES)
+            )
+            for H in reversed(members)
+        }
+        return session.train_starts(networks, until_step)
+
+    def _limit(self, number: int, generation: int) -> int:
+        """How many parents or children there are in a generation, of a number at the start."""
+        return max(1, number // 2**generation) if self.selection == "halving" else number
 
     def _ends(self, trainer: Trainer) -> list[int]:
         """The steps of the lineage at which the first network and each generation end."""
@@ -162,10 +202,11 @@ class Evolutionary(Strategy):
                     yield parent, chain, words
 
     def _sampled(
-        self, children: list[tuple[Member, Chain, str]], num_parents: int, generator: torch.Generator
+        self, children: list[tuple[Member, Chain, str]], num_parents: int, generation: int, generator: torch.Generator
     ) -> list[tuple[Member, Chain, str]]:
-        if self.children is None or len(children) <= self.children:
+        limit = len(children) if self.children is None else self._limit(self.children, generation - 1)
+        if len(children) <= limit:
             return children
         parents, others = children[:num_parents], children[num_parents:]
-        order = torch.randperm(len(others), generator=generator)[: max(0, self.children - num_parents)]
+        order = torch.randperm(len(others), generator=generator)[: max(0, limit - num_parents)]
         return parents + [others[index] for index in sorted(order.tolist())]

@@ -10,8 +10,8 @@ from torch import nn
 
 from equimorph.groups import Subgroup
 from equimorph.inspection import sites
-from equimorph.morphisms import reinitialize, relax
-from equimorph.search._base import Strategy, members_with_whole
+from equimorph.morphisms import constrain, reinitialize, relax
+from equimorph.search._base import Strategy, ambient_group, members_with_whole
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer
@@ -47,7 +47,8 @@ class RandomStatic(Strategy):
         seed, names = session.trainer.settings.seed, list(sites(session.network))
         members = members_with_whole(session.network, self.groups)
         chain = random_chain(members, len(names), derived_generator(seed, SeedBranch.CHAINS))
-        network = relax(session.network, dict(zip(names, chain, strict=True)))
+        start = constrain(session.network, ambient_group(session.network).whole)  # so that any chain lies below it
+        network = relax(start, dict(zip(names, chain, strict=True)))
         return session.train_only(reinitialize(network, derived_generator(seed, SeedBranch.FRESH_VALUES)))
 
 

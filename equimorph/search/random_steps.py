@@ -26,8 +26,9 @@ class RandomSteps(Strategy):
     """
 
     def __init__(self, **options: Any) -> None:
-        self.options = options
         self._search = Differentiable(**options, shuffle=True)
+        # As the search keeps them, that is with subgroups by name, since this goes into config.yaml.
+        self.options = {key: value for key, value in vars(self._search).items() if key[0] != "_"}
 
     @property
     def name(self) -> str:

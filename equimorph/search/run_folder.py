@@ -24,6 +24,7 @@ from equimorph.inspection import sites
 from equimorph.models import PaperNetwork
 from equimorph.morphisms import plain, plain_source
 from equimorph.morphisms.describe import describe_spaces, rebuild_spaces
+from equimorph.morphisms.reinitialize import seeded
 from equimorph.search.candidate import Candidate
 
 _PACKAGES = ("equimorph", "torch", "numpy", "lightning-fabric", "safetensors")
@@ -136,8 +137,9 @@ def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
     architecture, weights = _read_best(Path(run))
     if network is None and architecture.get("model") != "PaperNetwork":
         raise RunFolderError(f"load: {run} holds a network of your own; pass the one the search began with, network=.")
-    start = PaperNetwork.from_arguments(architecture["arguments"], None) if network is None else network
-    found = rebuild_spaces(start, architecture["spaces"])
+    with seeded(0):  # initial values, which are overwritten
+        start = PaperNetwork.from_arguments(architecture["arguments"], None) if network is None else network
+        found = rebuild_spaces(start, architecture["spaces"])
     found.to(next(iter(weights.values())).dtype)
     try:
         found.load_state_dict(weights)
@@ -180,10 +182,14 @@ def _read_best(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _without_nan(line: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no word for infinity: a test loss that overflowed, say, is null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()
-    }
+    """JSON has no word for infinity: a test loss that overflowed, say, is null, and so are shares within a mapping."""
+    return {key: _finite_or_none(value) for key, value in line.items()}
+
+
+def _finite_or_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _without_nan(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _weights_name(number: int) -> str:

@@ -48,23 +48,31 @@ def select(members: Sequence[Member], population: int, generator: torch.Generato
         population: How many go on at least, as long as there are enough.
         generator: Not used; `draw` does.
     """
-    distinct: dict[tuple[str, ...], Member] = {}
-    for member in sorted(members, key=_rank):
-        distinct.setdefault(member.candidate.constraints, member)
-    chosen = pareto_front(distinct.values())
+    distinct = _distinct(members)
+    chosen = pareto_front(distinct)
     numbers = {member.candidate.number for member in chosen}
-    others = [member for member in distinct.values() if member.candidate.number not in numbers]
+    others = [member for member in distinct if member.candidate.number not in numbers]
     return sorted(chosen + others[: max(0, population - len(chosen))], key=_rank)
+
+
+def fittest(members: Sequence[Member], population: int, generator: torch.Generator | None = None) -> list[Member]:
+    """So many parents of least validation error; of members of the same architecture the best takes part."""
+    return _distinct(members)[:population]
 
 
 def draw(members: Sequence[Member], population: int, generator: torch.Generator) -> list[Member]:
     """So many parents at random, smallest error first; of members of the same architecture the best takes part."""
+    candidates = _distinct(members)
+    order = torch.randperm(len(candidates), generator=generator)[:population]
+    return [candidates[index] for index in sorted(order.tolist())]
+
+
+def _distinct(members: Sequence[Member]) -> list[Member]:
+    """The best member of each architecture, smallest error first."""
     distinct: dict[tuple[str, ...], Member] = {}
     for member in sorted(members, key=_rank):
         distinct.setdefault(member.candidate.constraints, member)
-    candidates = list(distinct.values())
-    order = torch.randperm(len(candidates), generator=generator)[:population]
-    return [candidates[index] for index in sorted(order.tolist())]
+    return list(distinct.values())
 
 
 def _rank(member: Member) -> tuple[float, int, int]:

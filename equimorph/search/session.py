@@ -113,6 +113,21 @@ class Session:
         self.record_selection(0, 0, members, members)
         return members
 
+    def train_starts(self, networks: Mapping[str, nn.Module], until_step: int) -> list[Member]:
+        """Train several networks from the beginning of their lineages; return those that did not diverge.
+
+        Args:
+            networks: By the words that say how each began.
+            until_step: The step of the lineage to end at.
+        Raises:
+            DivergedError: All of them did.
+        """
+        trained = (
+            train(self.trainer, self._number(), None, self.trainer.start(network), move, 0, until_step, self.observer)
+            for move, network in networks.items()
+        )
+        return self._record_all(trained)
+
     def train_on(
         self,
         state: TrainingState,
@@ -155,21 +170,7 @@ class Session:
         Raises:
             DivergedError: All of them did.
         """
-        members, steps = [], []
-        for task in tasks:
-            outcome = train_task(self.trainer, self._number(), task, self.observer)
-            self._record(outcome)
-            if outcome.state is not None:
-                members.append(Member(outcome.candidate, outcome.state))
-            else:
-                steps.append(outcome.candidate.diverged_at_step or 0)
-        if not members:
-            raise DivergedError(
-                min(steps),
-                f"search: every candidate of a generation diverged, the first at step {min(steps) + 1} of the "
-                "training; try a smaller learning rate (--lr).",
-            )
-        return members
+        return self._record_all(train_task(self.trainer, self._number(), task, self.observer) for task in tasks)
 
     def record_selection(self, generation: int, generations: int, parents: list[Member], members: list[Member]) -> None:
         """Put on record which candidates go on, and keep the weights of these alone."""
@@ -190,6 +191,22 @@ class Session:
     def _number(self) -> int:
         self._next_number += 1
         return self._next_number - 1
+
+    def _record_all(self, outcomes: Iterable[Outcome]) -> list[Member]:
+        members, steps = [], []
+        for outcome in outcomes:
+            self._record(outcome)
+            if outcome.state is not None:
+                members.append(Member(outcome.candidate, outcome.state))
+            else:
+                steps.append(outcome.candidate.diverged_at_step or 0)
+        if not members:
+            raise DivergedError(
+                min(steps),
+                f"search: every candidate of a generation diverged, the first at step {min(steps) + 1} of the "
+                "training; try a smaller learning rate (--lr).",
+            )
+        return members
 
     def _record(self, outcome: Outcome) -> None:
         self.samples += outcome.candidate.samples

@@ -10,7 +10,7 @@ from torch import nn
 from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.inspection import check_chain, sites
-from equimorph.morphisms import reinitialize, relax
+from equimorph.morphisms import constrain, reinitialize, relax
 from equimorph.search._base import Strategy, ambient_group
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
@@ -47,7 +47,8 @@ class Static(Strategy):
 
     def search(self, session: Session) -> list[Member]:
         """Train the one network."""
-        network = relax(session.network, self._chain(session.network))
+        start = constrain(session.network, ambient_group(session.network).whole)  # so that any chain lies below it
+        network = relax(start, self._chain(start))
         generator = derived_generator(session.trainer.settings.seed, SeedBranch.FRESH_VALUES)
         return session.train_only(reinitialize(network, generator))
 

@@ -111,10 +111,6 @@ class LogitMixture(Mixture):
     def _with_skip(self, rows: Tensor, weights: Tensor) -> Tensor:
         return rows + weights[-1] * self.identity if self.has_skip else rows
 
-    def _bias_shape(self) -> KernelShape:
-        shape = self.shape
-        return KernelShape(shape.group, shape.out_fields, 1, (), shape.target, "trivial")
-
     def _initial_std(self, member: Subgroup | None) -> float:
         """Of one member before mixing, as for a layer of that subgroup (`TiedSpace.reset_parameters`)."""
         variance = 2 / self.shape.fan_in
@@ -149,7 +145,8 @@ class MixedSpace(LogitMixture):
         temperature: T.
         norms: nu_i, saved with the network.
     Raises:
-        GroupError: No member, one twice, or one that is no subgroup of G.
+        GroupError: No member, one twice, one that is no subgroup of G, or a penalty for what is no member.
+        ConfigurationError: An unknown start; a negative penalty.
         ShapeError: A skip member whose in and out features differ.
     Example:
         >>> from equimorph.groups import group
@@ -179,10 +176,7 @@ class MixedSpace(LogitMixture):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(shape, members, start=start, skip=skip, device=device, dtype=dtype)
-        self.member_penalties = dict(penalties or {})
-        unknown = [name for name in self.member_penalties if name not in self.member_names]
-        if unknown:
-            raise GroupError(f"mixture: a penalty for {unknown[0]}, which is no member; there are {self.member_names}.")
+        self.member_penalties = _check_penalties(penalties or {}, self.members)
         self._orbits = [shape.orbits(member) for member in self.members]
         self._bias_orbits = [shape.bias_orbits(member) for member in self.members] if bias else []
         self.expansion = MixedExpansion(self._orbits).to(device)
@@ -201,8 +195,9 @@ class MixedSpace(LogitMixture):
 
     def shares(self) -> dict[str, float]:
         """z over the subgroups."""
-        weights = self.mixture_weights().detach().double()[: len(self.members)]
-        return dict(zip(self.member_names, (weights / weights.sum()).tolist(), strict=False))
+        # Of the members' logits alone: a skip member that has nearly everything leaves z with no digits.
+        scaled = self.logits.detach().double()[: len(self.members)] / self.temperature
+        return dict(zip(self.member_names, torch.softmax(scaled, 0).tolist(), strict=False))
 
     def rows(self) -> Tensor:
         """(3) as rows."""
@@ -342,17 +337,14 @@ class TiedMixedSpace(LogitMixture):
 
             Var W = Var V * sum_ij z_i z_j |H_i n H_j| / (|H_i| |H_j|)
 
-        A map from regular to trivial features needs no such factor: it sums nearly equal features, and the sum of a
-        kernel over them is the same for all its projections.
+        Between trivial features, where an element may leave an entry in place, it is more: see `MixedProjection`. A map
+        from regular to trivial features needs no such factor: it sums nearly equal features, and the sum of a kernel
+        over them is the same for all its projections.
         """
         drawn = torch.empty(self.weight.shape, dtype=self.weight.dtype).normal_(generator=generator)
         variance = 1.0
         if not (self.shape.source == "regular" and self.shape.target == "trivial"):
-            weights = self.mixture_weights()[: len(self.members)].double().tolist()
-            pairs = [
-                (a, b) for a in zip(weights, self.members, strict=True) for b in zip(weights, self.members, strict=True)
-            ]
-            variance = sum(x * y * (H & K).order / (H.order * K.order) for (x, H), (y, K) in pairs)
+            variance = self.projection.variance(self.mixture_weights()[: len(self.members)])
         self.weight.copy_(drawn * (self._initial_std(None) / math.sqrt(variance)))
         if self.bias is not None:
             self.bias.zero_()
@@ -388,6 +380,17 @@ def check_members(shape: KernelShape, members: Sequence[Subgroup]) -> tuple[Subg
             f"mixture: {', '.join(member.name for member in members)} names a subgroup twice; name each once."
         )
     return tuple(sorted(members, key=lambda H: (-H.order, H.indices)))
+
+
+def _check_penalties(penalties: Mapping[str, float], members: Sequence[Subgroup]) -> dict[str, float]:
+    """Penalties by name of the member, checked. The skip member has no parameter that one could act on."""
+    names = [member.name for member in members]
+    for name, penalty in penalties.items():
+        if name not in names:
+            raise GroupError(f"mixture: a penalty for {name}, which is no member; there are {', '.join(names)}.")
+        if not penalty >= 0:
+            raise ConfigurationError(f"mixture: the penalty of {name} is {penalty}; it must not be negative.")
+    return dict(penalties)
 
 
 def _identity_rows(shape: KernelShape, *, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:

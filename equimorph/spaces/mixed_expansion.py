@@ -77,7 +77,8 @@ class MixedProjection(nn.Module):
     """
 
     images: Tensor
-    averages: Tensor
+    memberships: Tensor
+    orders: Tensor
 
     def __init__(
         self,
@@ -89,15 +90,33 @@ class MixedProjection(nn.Module):
         super().__init__()
         joined = reduce(operator.or_, members)
         used = sorted(set().union(*(member.indices for member in members)))
-        averages = [[(g in member.indices) / member.order for member in members] for g in used]
+        self.acts_freely = "regular" in (target, source)
+        memberships = [[int(g in member) for member in members] for g in used]
         images = kernel_images(joined, target, source, kernel_size)[np.searchsorted(joined.indices, used)]
         self.register_buffer("images", torch.from_numpy(np.ascontiguousarray(images.T)), persistent=False)
-        self.register_buffer("averages", torch.tensor(averages, dtype=torch.float64), persistent=False)
+        # Integers, which a module that is converted to another precision keeps as they are.
+        self.register_buffer("memberships", torch.tensor(memberships), persistent=False)
+        self.register_buffer("orders", torch.tensor([member.order for member in members]), persistent=False)
 
     def forward(self, rows: Tensor, scales: Tensor) -> Tensor:
         """From rows (entries, columns) of V, and a number for each member, to rows of the mixture."""
-        elements = self.averages.to(scales.dtype) @ scales
-        return _MixedProject.apply(rows, elements, self.images)  # type: ignore[no-any-return]
+        return _MixedProject.apply(rows, self._elements(scales), self.images)  # type: ignore[no-any-return]
+
+    def variance(self, scales: Tensor) -> float:
+        """Var W for a V of independent entries of variance one, the mean over all entries of W.
+
+        sum_gk c_g c_k [g e = k e], which is sum_ij s_i s_j |H_i n H_j| / (|H_i| |H_j|) where the group acts freely.
+        """
+        elements = self._elements(scales.double())
+        if self.acts_freely:
+            return float(elements.square().sum())
+        equal = torch.stack([(self.images == image[:, None]).double().mean(0) for image in self.images.T])
+        return float(elements @ equal @ elements)
+
+    def _elements(self, scales: Tensor) -> Tensor:
+        """c_g, shape (elements of H_1 u ... u H_m,)."""
+        # No matrix product, which automatic mixed precision would round.
+        return (self.memberships * (scales / self.orders)).sum(1)
 
 
 def _weighted_bags(rows: Tensor, index: Tensor, scales: Tensor) -> Tensor:

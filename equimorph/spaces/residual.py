@@ -66,7 +66,7 @@ class ResidualSpace(Mixture):
                 raise ConfigurationError(f"residual space: {what} is {value}; it must not be negative.")
         self.equivariant_penalty, self.residual_penalty = equivariant_penalty, residual_penalty
         whole, trivial = shape.group.whole, shape.group.trivial
-        self.members = (whole, trivial)
+        self.members = (whole, trivial) if whole != trivial else (whole,)
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.equivariant = TiedSpace(shape, whole, bias=bias, generator=generator, **options)
         self._orbits, self._bias_orbits = shape.orbits(trivial), shape.bias_orbits(trivial)

@@ -74,9 +74,11 @@ class ArchitectureSteps:
             parameter.requires_grad_(False)
         for one in self.logits:
             one.requires_grad_(True)
-        yield
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
 
     def step(self, step: int) -> None:
         """Move the logits by their gradients."""

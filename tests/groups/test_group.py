@@ -1,4 +1,5 @@
 import copy
+import operator
 import pickle
 from itertools import combinations
 
@@ -151,6 +152,27 @@ def test_containment_and_intersection_are_those_of_the_matrices(group):
         assert [g in H for g in range(group.order)] == [matrices([g]) <= left for g in group.elements]
 
 
+@pytest.mark.parametrize("group", [em.group("Z2"), D4, CUBE], ids=str)
+def test_the_join_is_the_smallest_subgroup_that_contains_both(group):
+    for H in group.subgroups():
+        for K in group.subgroups():
+            both = matrices(H.elements) | matrices(K.elements)
+            containing = [matrices(L.elements) for L in group.subgroups() if both <= matrices(L.elements)]
+            assert matrices((H | K).elements) == frozenset.intersection(*containing)
+
+
+def test_the_join_of_subgroups_of_the_cube_is_closed_and_generated_by_both():
+    pairs = [("C3@xyz", "C2@z"), ("Ci", "C4@z"), ("Cs@x-y", "C3@xyz"), ("T", "O"), ("C4v@z", "C4v@x"), ("C1", "Td")]
+    for names in pairs:
+        H, K = (OH.subgroup(name) for name in names)
+        generated, grown = [], [*H.elements, *K.elements]
+        while len(grown) > len(generated):
+            generated = grown
+            grown = [np.reshape(flat, (3, 3)) for flat in matrices(products(generated, generated))]
+        assert matrices((H | K).elements) == matrices(generated) == matrices((K | H).elements)
+        assert H <= (H | K) and K <= (H | K) and (H | H) == H and (H | OH.whole) == OH.whole
+
+
 @pytest.mark.parametrize(
     "duplicate",
     [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))],
@@ -192,8 +214,8 @@ def test_unknown_subgroup_is_refused_with_those_there_are():
 
 @pytest.mark.parametrize(
     "compare",
-    [lambda a, b: a <= b, lambda a, b: a < b, lambda a, b: a >= b, lambda a, b: a > b, lambda a, b: a & b],
-    ids=["<=", "<", ">=", ">", "&"],
+    [operator.le, operator.lt, operator.ge, operator.gt, operator.and_, operator.or_],
+    ids=["<=", "<", ">=", ">", "&", "|"],
 )
 def test_subgroups_of_two_groups_do_not_compare(compare):
     here, there = D4.subgroup("C4"), em.group("C4").subgroup("C4")

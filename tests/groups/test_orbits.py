@@ -4,7 +4,7 @@ import reference
 
 import equimorph as em
 from equimorph.errors import GroupError, ShapeError
-from equimorph.groups import kernel_orbits
+from equimorph.groups import kernel_images, kernel_orbits
 
 Z2, D4, OH = em.group("Z2"), em.group("D4"), em.group("Oh")
 VOLUME_SAMPLE = [OH.subgroup(name) for name in ("C1", "Ci", "Cs@x-y", "C2@yz", "C3@xyz", "C4v@z", "D2d@y", "T", "Oh")]
@@ -114,3 +114,33 @@ def test_kernels_of_another_dimension_are_refused():
 def test_unknown_types_of_feature_are_refused():
     with pytest.raises(GroupError, match=r"\"regular\" or \"trivial\", got 'vector'"):
         kernel_orbits(D4.whole, "regular", "vector", ())
+
+
+@every_type
+@pytest.mark.parametrize("group", [Z2, D4], ids=str)
+def test_images_of_kernel_indices_compose_as_the_group_does(group, target, source):
+    for extents in ((), (2,) * group.dim, (3,) * group.dim):
+        images = kernel_images(group.whole, target, source, extents)
+        for h, one in enumerate(group.elements):
+            for k, other in enumerate(group.elements):
+                product = (group.elements == one @ other).all((1, 2)).argmax()
+                assert np.array_equal(images[h][images[k]], images[product])
+
+
+def test_images_of_kernel_indices_of_volumes_compose_as_the_group_does():
+    for target, source, extents in (("regular", "regular", ()), ("trivial", "trivial", (3, 3, 3))):
+        images = kernel_images(OH.whole, target, source, extents)
+        for h, one in enumerate(OH.elements):
+            for k, other in enumerate(OH.elements):
+                product = (OH.elements == one @ other).all((1, 2)).argmax()
+                assert np.array_equal(images[h][images[k]], images[product])
+
+
+@every_type
+@pytest.mark.parametrize("H", [*Z2.subgroups(), *D4.subgroups(), *VOLUME_SAMPLE], ids=lambda H: f"{H}-{H.group}")
+def test_images_of_kernel_indices_are_where_each_element_takes_them(H, target, source):
+    extents = (2,) * H.group.dim
+    images = kernel_images(H, target, source, extents)
+    assert len(images) == H.order
+    for row, h in zip(images, H.indices, strict=True):
+        assert row.tolist() == reference.triple_images(H.group, h, target, source, extents).tolist()

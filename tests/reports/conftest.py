@@ -43,6 +43,11 @@ class RunFolder:
         event = {"event": "epoch", "candidate": candidate, "epoch": epoch, "learning_rate": 0.1}
         self.events.append(event | {"train_loss": loss, "validation_loss": loss, "validation_error": error})
 
+    def mixture(self, candidate, epoch, shares, weights=None):
+        self.events.append(
+            {"event": "mixture", "candidate": candidate, "epoch": epoch, "shares": shares, "weights": weights or {}}
+        )
+
     def selection(self, generation, parents, front):
         self.events.append({"event": "selection", "generation": generation, "parents": parents, "front": front})
 
@@ -118,9 +123,60 @@ def hostile_run(empty_run):
     run.epoch(0, 4, 1.0, 0.3)
     run.candidate(0, None, 0, ["D4", "D4", "D4"], parameters=100, epochs=(0, 4), error=0.3, move=HOSTILE)
     run.epoch(1, 8, 0.5, 0.2)
+    run.candidate(2, 0, 1, ["D4", HOSTILE, HOSTILE], parameters=150, epochs=(4, 8), error=0.4, move=HOSTILE)
     run.candidate(1, 0, 1, ["D4", HOSTILE, "C1"], parameters=150, epochs=(4, 8), error=0.2, move=HOSTILE)
     run.result(1, [0, 1], samples=800)
     return run
+
+
+def shares_of(*largest):
+    """The shares of `SITES` over D4, C4 and C1: at each site what D4 and C4 have."""
+    return {
+        site: {"D4": whole, "C4": turns, "C1": 1 - whole - turns}
+        for site, (whole, turns) in zip(SITES, largest, strict=True)
+    }
+
+
+def begin_mixture(run, last, **changes):
+    run.start(strategy="differentiable", subgroups=["C1", "C4", "D4"], **({"generations": 0} | changes))
+    run.mixture(0, 0, shares_of((0.5, 0.25), (0.5, 0.25), (0.5, 0.25)))
+    run.epoch(0, last, 1.0, 0.5)
+    run.mixture(0, last, shares_of((0.75, 0.125), (0.625, 0.25), (0.25, 0.5)))
+    run.candidate(0, None, 0, ["C1"] * 3, parameters=400, epochs=(0, last), error=0.5, move="mixture")
+    run.selection(0, [0], [0])
+
+
+@pytest.fixture
+def mixture_run(empty_run):
+    """The best network is a mixture: mostly D4 in two layers, half C4 in the head."""
+    begin_mixture(empty_run, 8)
+    empty_run.result(0, [0], samples=800)
+    return empty_run
+
+
+@pytest.fixture
+def discretised_run(empty_run):
+    """The same mixture until epoch 4, then D4, D4, C4."""
+    begin_mixture(empty_run, 4, generations=1)
+    empty_run.epoch(1, 8, 0.5, 0.2)
+    empty_run.candidate(1, 0, 1, ["D4", "D4", "C4"], parameters=100, epochs=(4, 8), error=0.2, move="discretise")
+    empty_run.selection(1, [1], [1])
+    empty_run.result(1, [1], samples=800)
+    return empty_run
+
+
+@pytest.fixture
+def retrained_run(empty_run):
+    """The same mixture, trained once more from its beginning with frozen weights."""
+    begin_mixture(empty_run, 8, generations=1)
+    for epoch in (0, 8):
+        empty_run.mixture(1, epoch, shares_of((0.75, 0.125), (0.625, 0.25), (0.25, 0.5)))
+    empty_run.epoch(1, 8, 0.5, 0.2)
+    move = "retrain with z frozen"
+    empty_run.candidate(1, 0, 1, ["C1"] * 3, parameters=400, epochs=(0, 8), error=0.2, move=move)
+    empty_run.selection(1, [1], [1])
+    empty_run.result(1, [1], samples=1600)
+    return empty_run
 
 
 def comparison_row(strategy, seed, test_error, **changes):

@@ -106,6 +106,15 @@ def test_the_learning_curves_follow_the_best_lineage(numbers):
     assert [shape.x0 for shape in figure.layout.shapes if shape.yref == "y domain"] == [4, 6]
 
 
+def test_the_learning_curves_of_a_network_trained_anew_are_its_own(retrained_run):
+    figure = draw_learning_curves(read_numbers(retrained_run.write()))
+    loss, _ = [trace for trace in figure.data if trace.name == "best lineage"]
+    before, _ = [trace for trace in figure.data if trace.name == "others"]
+    assert points(loss) == [(8, 0.5)]
+    assert points(before) == [(8, 1.0), (None, None)]
+    assert not figure.layout.shapes
+
+
 def test_the_learning_curves_keep_the_others_apart(numbers):
     loss, error = [trace for trace in draw_learning_curves(numbers).data if trace.name == "others"]
     assert points(loss) == [(4, 1.0), (5, None), (None, None)]

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from equimorph.reports import read_numbers
+from equimorph.reports.mixtures import dominant, mean_shares
 from equimorph.reports.numbers import Span
 
 
@@ -104,6 +105,95 @@ def test_subgroups_are_ordered_by_size(empty_run):
 def test_the_whole_network_keeps_the_intersection(static_run, constraints, kept):
     static_run.events[-2]["constraints"] = constraints
     assert read_numbers(static_run.write()).kept_by_whole == kept
+
+
+def test_a_single_group_stands_between_the_smallest_and_the_largest(static_run):
+    static_run.events[0]["subgroups"] = ["C4"]
+    static_run.events[-2]["constraints"] = ["C4"] * 3
+    assert list(read_numbers(static_run.write()).subgroups) == ["C1", "C4", "D4"]
+
+
+def test_a_mixture_is_followed_by_site_and_epoch(mixture_run):
+    numbers = read_numbers(mixture_run.write())
+    trajectory = numbers.trajectory
+    assert trajectory.sites == ("block1.conv", "block2.conv", "head.linear")
+    assert trajectory.members == ("D4", "C4", "C1")
+    assert trajectory.portions("head.linear") == (
+        (0, {"D4": 0.5, "C4": 0.25, "C1": 0.25}),
+        (8, {"D4": 0.25, "C4": 0.5, "C1": 0.25}),
+    )
+    assert (trajectory.discretised_at, trajectory.chosen, trajectory.last_epoch) == (None, {}, 8)
+
+
+def test_the_shares_of_a_best_mixture_are_those_at_its_end(mixture_run):
+    shares = read_numbers(mixture_run.write()).shares
+    assert [dominant(portions) for portions in shares.values()] == [("D4", 0.75), ("D4", 0.625), ("C4", 0.5)]
+    assert mean_shares(shares) == pytest.approx({"D4": 1.625 / 3, "C4": 0.875 / 3, "C1": 0.5 / 3}, rel=1e-12)
+
+
+def test_a_mixture_that_was_discretised_is_followed_up_to_there(discretised_run):
+    numbers = read_numbers(discretised_run.write())
+    assert numbers.shares is None
+    trajectory = numbers.trajectory
+    assert [point.epoch for point in trajectory.points] == [0, 4]
+    assert (trajectory.discretised_at, trajectory.last_epoch) == (4, 8)
+    assert trajectory.chosen == {"block1.conv": "D4", "block2.conv": "D4", "head.linear": "C4"}
+    assert not trajectory.yielded
+    assert ids(numbers.changes) == ids(numbers.last_training) == [0, 1]
+    assert not numbers.has_choice
+    assert numbers.num_architectures == 2
+
+
+def test_discretising_to_no_symmetry_is_a_change_too(discretised_run):
+    discretised_run.events[-3]["constraints"] = ["C1"] * 3
+    numbers = read_numbers(discretised_run.write())
+    assert ids(numbers.changes) == [0, 1]
+    assert numbers.num_architectures == 2
+    assert numbers.trajectory.yielded
+
+
+def test_what_was_trained_anew_has_a_curve_of_its_own(retrained_run):
+    numbers = read_numbers(retrained_run.write())
+    assert ids(numbers.changes) == [0, 1]
+    assert ids(numbers.last_training) == [1]
+    assert [point.candidate for point in numbers.curves[1]] == [1]
+    assert [point.candidate for point in numbers.trajectory.points] == [0, 0]
+    assert numbers.num_architectures == 1
+    assert numbers.shares is not None
+
+
+def test_a_site_that_is_no_mixture_has_its_constraint(mixture_run):
+    for event in mixture_run.events:
+        if event["event"] == "mixture":
+            del event["shares"]["head.linear"]
+    numbers = read_numbers(mixture_run.write())
+    assert numbers.trajectory.sites == ("block1.conv", "block2.conv")
+    assert numbers.shares["head.linear"] == {"C1": 1.0}
+
+
+def test_members_that_the_start_does_not_name_are_subgroups_of_the_run(mixture_run):
+    mixture_run.events[0]["subgroups"] = ["D4"]
+    assert list(read_numbers(mixture_run.write()).subgroups) == ["C1", "C4", "D4"]
+
+
+def test_a_mixture_that_diverged_is_followed_as_far_as_it_came(empty_run):
+    empty_run.start()
+    empty_run.mixture(0, 0, {"head.linear": {"D4": 0.5, "C4": 0.5}})
+    empty_run.diverged(0, None, 0, ["C4"] * 3, step=3)
+    numbers = read_numbers(empty_run.write())
+    assert numbers.best is None
+    assert [point.epoch for point in numbers.trajectory.points] == [0]
+
+
+def test_a_mixture_whose_candidate_was_never_recorded_is_passed_over(empty_run):
+    empty_run.start()
+    empty_run.mixture(0, 0, {"head.linear": {"D4": 0.5, "C4": 0.5}})
+    assert read_numbers(empty_run.write()).trajectory is None
+
+
+def test_a_run_without_mixtures_has_no_trajectory(finished):
+    assert finished.trajectory is finished.shares is None
+    assert finished.has_choice
 
 
 def test_an_unfinished_run_is_told_up_to_its_last_selection(unfinished):

@@ -75,6 +75,48 @@ def test_a_selection_names_candidates_that_exist(static_run):
     assert "candidate 4 has no line of its own" in refusal(static_run.write())
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"candidate": "0"}, '"candidate" must be a whole number, got "0"'),
+        ({"epoch": None}, '"epoch" must be a finite number, got null'),
+        ({"shares": None}, '"shares" must be an object, got null'),
+        ({"shares": {}}, '"shares" is empty'),
+        ({"weights": [1]}, '"weights" must be an object, got [1]'),
+        ({"shares": {"head.linear": 1.0}}, '"shares": "head.linear" must be an object, got 1.0'),
+        ({"shares": {"elsewhere": {"D4": 1.0}}}, 'a mixture at "elsewhere", which is none of the sites'),
+        ({"shares": {"head.linear": {}}}, '"head.linear": the members must add up to one, got 0'),
+        ({"shares": {"head.linear": {"D4": 0.5, "C4": 0.4}}}, "the members must add up to one, got 0.9"),
+        ({"shares": {"head.linear": {"D4": 1.5, "C4": -0.5}}}, '"D4" must lie between 0 and 1, got 1.5'),
+        ({"shares": {"head.linear": {"D4": "all"}}}, '"D4" must be a number or null, got "all"'),
+        ({"weights": {"head.linear": {"D4": 0.5, "C4": 0.4, "C1": 0.2}}}, "the members must add up to one, got 1.1"),
+        ({"weights": {"head.linear": {"D4": 0.5, "C4": 0.5}}}, 'are not those in "shares"'),
+        ({"weights": {"elsewhere": {"D4": 1.0}}}, 'the members of "elsewhere" in "weights"'),
+    ],
+)
+def test_a_mixture_that_does_not_fit_is_named_with_its_line(mixture_run, changes, told):
+    mixture_run.events[3] |= changes
+    message = refusal(mixture_run.write())
+    assert "history.jsonl, line 4" in message
+    assert told in message
+
+
+def test_a_mixture_before_the_start_is_refused(empty_run):
+    empty_run.mixture(0, 0, {"head.linear": {"D4": 1.0}})
+    assert 'a mixture before the "start" line' in refusal(empty_run.write())
+
+
+def test_sites_of_a_mixture_are_in_order_of_depth(mixture_run):
+    mixture_run.events[3]["shares"] = dict(reversed(mixture_run.events[3]["shares"].items()))
+    assert list(read_records(mixture_run.write()).mixtures[-1].shares) == ["block1.conv", "block2.conv", "head.linear"]
+
+
+@pytest.mark.parametrize("share", [None, float("nan")])
+def test_a_mixture_that_ran_away_is_passed_over(mixture_run, share):
+    mixture_run.events[3]["shares"]["head.linear"]["C1"] = share
+    assert [point.epoch for point in read_records(mixture_run.write()).mixtures] == [0]
+
+
 def test_a_last_line_that_was_cut_short_is_passed_over(finished_run):
     folder = finished_run.write()
     whole = read_records(folder)

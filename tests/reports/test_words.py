@@ -94,8 +94,93 @@ def test_a_first_network_that_diverged_is_the_reason(empty_run):
 
 def test_a_generation_that_diverged_whole_is_the_reason(unfinished_run):
     unfinished_run.diverged(7, 5, 3, ["C4"] * 3, step=5)
+    unfinished_run.diverged(8, 5, 3, ["C1"] * 3, step=5)
     reason = words.explain_missing_result(read_numbers(unfinished_run.write()))
     assert reason.startswith("Every candidate of generation 3 diverged")
+
+
+def test_the_one_network_of_a_generation_that_diverged_is_the_reason(discretised_run):
+    discretised_run.events = discretised_run.events[:6]
+    discretised_run.diverged(1, 0, 1, ["D4", "D4", "C4"], step=5, move="discretise")
+    reason = words.explain_missing_result(read_numbers(discretised_run.write()))
+    assert reason.startswith("The network after its last move (discretise) diverged")
+
+
+def test_a_run_that_stopped_after_its_mixture_says_so(discretised_run):
+    discretised_run.events = discretised_run.events[:6]
+    assert "after its mixture was trained" in words.explain_missing_result(read_numbers(discretised_run.write()))
+
+
+def test_a_run_of_one_network_that_was_not_tested_says_so(static_run):
+    static_run.events = [static_run.events[0] | {"generations": 0}, *static_run.events[1:-1]]
+    reason = words.explain_missing_result(read_numbers(static_run.write()))
+    assert reason.endswith("after its network was trained and before it was tested.")
+
+
+@pytest.mark.parametrize(
+    ("largest", "said"),
+    [
+        ("D4 D4 D4 D4 D4 D4 D4", "Every layer is mostly D4 (0.60 to 0.72)."),
+        (
+            "D4 D4 D4 D4 C4 C4 C1",
+            "Layers 1 to 4 are mostly D4 (0.60 to 0.66), layers 5 and 6 are mostly C4 (0.68 to "
+            "0.70), and the head is mostly C1 (0.72).",
+        ),
+        ("D4 C4 D4 C4 D4 C4 C4", "Of 7 layers, 4 lean to C4 (0.62 to 0.72), and 3 to D4 (0.60 to 0.68)."),
+        (
+            "D4 C1 C4 C1 D4 A B",
+            "Of 7 layers, 2 lean to D4 (0.60 to 0.68), 2 to C1 (0.62 to 0.66), 1 to C4 (0.64), "
+            "and 2 to 2 other groups.",
+        ),
+    ],
+)
+def test_a_mixture_is_one_sentence(largest, said):
+    shares = {
+        site: {name: 0.6 + 0.02 * depth, "rest": 0.4 - 0.02 * depth}
+        for depth, (site, name) in enumerate(zip(SITES, largest.split(), strict=True))
+    }
+    assert words.describe_mixture(shares) == said
+
+
+def test_a_layer_without_a_majority_leans():
+    halves = {"D4": 0.5, "C4": 0.3, "C1": 0.2}
+    most = {"D4": 0.6, "C4": 0.3, "C1": 0.1}
+    assert words.describe_mixture({"conv": halves}) == "The only layer leans to D4 (0.50)."
+    assert words.describe_mixture({"a": halves, "b": most}) == "Every layer leans to D4 (0.50 to 0.60)."
+    said = words.describe_mixture({"a": halves, "b": most, "head": {"D4": 0.3, "C4": 0.7}})
+    assert said == "Layers 1 and 2 lean to D4 (0.50 to 0.60), and the head is mostly C4 (0.70)."
+
+
+def test_a_share_never_rounds_up_to_everything():
+    assert words.describe_mixture({"conv": {"D4": 0.9999, "C1": 0.0001}}) == "The only layer is mostly D4 (over 0.99)."
+    assert words.describe_mixture({"conv": {"D4": 1.0, "C1": 0.0}}) == "The only layer is mostly D4 (1.00)."
+
+
+def test_a_mixture_whose_members_share_a_group_is_held_to_that(mixture_run):
+    for event in mixture_run.events:
+        if event["event"] == "candidate":
+            event["constraints"] = ["C4"] * 3
+        elif event["event"] == "mixture":
+            event["shares"] = {site: {"D4": 0.75, "C4": 0.25} for site in event["shares"]}
+    assert words.describe_whole(read_numbers(mixture_run.write())) == (
+        "The mixture as a whole is held to C4 (quarter turns), which all its members share; it leans to D4, whose mean "
+        "share is 0.75."
+    )
+
+
+def test_a_layer_that_could_not_take_its_dominant_group_is_told(discretised_run):
+    yielded = "not every layer could take the group that it leaned to"
+    assert yielded not in words.describe_trajectory(read_numbers(discretised_run.write()))
+    discretised_run.events[-3]["constraints"] = ["D4", "C4", "C4"]
+    assert yielded in words.describe_trajectory(read_numbers(discretised_run.write()))
+
+
+def test_an_augmented_run_tells_what_moved_its_images(static_run):
+    static_run.events[0]["augmentation"] = "C4"
+    static_run.events[-2]["constraints"] = ["C1"] * 3
+    assert words.describe_whole(read_numbers(static_run.write())) == (
+        "Nothing holds the network to a symmetry. Its training images were moved at random by C4 (quarter turns)."
+    )
 
 
 def test_an_interrupted_run_says_how_far_it_came(unfinished_run):

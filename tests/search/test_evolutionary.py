@@ -204,7 +204,8 @@ def test_other_losses_and_metrics_are_taken(data, network, settings):
         ({"groups": ["C3"]}, 'no subgroup "C3"'),
         ({"initial_epochs": 3.0}, "leave no step"),
         ({"generations": 40}, "leave no step"),
-        ({"groups": []}, "nothing to search"),
+        ({"groups": []}, "list of members is empty"),
+        ({"groups": ["D4"]}, "nothing to search"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_written(options, needed, data, network, settings, tmp_path):
