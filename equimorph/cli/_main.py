@@ -52,11 +52,11 @@ def _parser() -> ArgumentParser:
         description="Finds how much symmetry each layer of a neural network should have, while it trains.",
         version=__version__,
         exit_on_error=False,
+        allow_abbrev=False,  # or else --seed would be taken for the --seeds of compare
     )
     subcommands = parser.add_subcommands(dest="subcommand")
     for name, module in _SUBCOMMANDS.items():
-        # No abbreviations: --seed would be taken for the --seeds of compare.
-        subparser = ArgumentParser(description=module.__doc__, exit_on_error=False, allow_abbrev=False)
+        subparser = ArgumentParser(description=module.__doc__, exit_on_error=False)
         module.add_arguments(subparser)
         subcommands.add_subcommand(name, subparser, help=(module.__doc__ or "").splitlines()[0])
     return parser

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -82,13 +83,14 @@ def run(options: Any) -> int:
     folder = _open(Path(options.out), config_of(options, *_NOT_COMPARED))
     console = Console(stderr=True)
     for seed in range(options.seeds):
-        split = samples.resplit(seed) if options.resplit else samples
+        number = seed if options.resplit else options.split
+        split = samples.resplit(number)
         for name in names:
             rows = read_rows(folder / "comparison.csv") if (folder / "comparison.csv").exists() else ()
             if any((row.strategy, row.seed) == (name, seed) for row in rows):
                 continue
             console.print(f"[bold]{name}[/], seed {seed}", highlight=False)
-            row = _run_one(name, seed, split, options, folder)
+            row = _run_one(name, seed, number, split, options, folder)
             write_rows(folder / "comparison.csv", [*rows, row])
             reports.write_comparison(folder)
     page = reports.write_comparison(folder)
@@ -140,8 +142,8 @@ def _open(folder: Path, config: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _run_one(name: str, seed: int, samples: data.ImageData, options: Any, folder: Path) -> Row:
-    out = folder / "runs" / f"{name.replace('/', '-').replace(':', '-')}-seed{seed}"
+def _run_one(name: str, seed: int, split: int, samples: data.ImageData, options: Any, folder: Path) -> Row:
+    out = folder / "runs" / f"{quote(name.replace(':', '-'), safe='=+,@')}-seed{seed}"
     if out.exists():
         shutil.rmtree(out)  # of a run that was interrupted, since it is not in the csv
     network = make_network(options, samples, seed)
@@ -152,7 +154,7 @@ def _run_one(name: str, seed: int, samples: data.ImageData, options: Any, folder
         "network": describe_network(options),
         "strategy": name,
         "seed": seed,
-        "split": seed if options.resplit else 0,
+        "split": split,
         "epochs": options.epochs,
         "test_samples": len(samples.test),
     }
@@ -164,11 +166,12 @@ def _run_one(name: str, seed: int, samples: data.ImageData, options: Any, folder
                 samples,
                 training=make_training(options, seed),
                 out=out,
-                config={**config, "strategy": name, "seed": seed},
+                config={**config, "strategy": name, "seed": seed, "split": split},
                 observer=bar,
             )
         except DivergedError:
             seconds = time.perf_counter() - began
+            reports.write(out)
             return Row(
                 **shared,
                 architecture="diverged",

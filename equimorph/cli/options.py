@@ -22,6 +22,12 @@ def add_data_options(add: _Add) -> None:
     add("--data-dir", type=str | None, default=None, help="the folder with data files (default: $EQUIMORPH_DATA)")
     add("--image-size", type=int | None, default=None, help="reduce the images to this side (default: as they are)")
     add("--train-samples", type=int | None, default=None, help="train on so many samples (default: all)")
+    add(
+        "--split",
+        type=int,
+        default=0,
+        help="0 for the data set's own training, validation and test set; another number draws them anew",
+    )
     add("--group", type=str, default="D4", help="G, the most symmetry a site can have: C2 C4 D1 D2 D4 ...")
     add(
         "--subgroups",

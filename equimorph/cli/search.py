@@ -50,7 +50,7 @@ def run(options: Any) -> int:
     RunFolder.check_absent(options.out)  # before the data are read
     training = make_training(options, options.seed)
     strategy = make_strategy(options.strategy, options)
-    samples = load_samples(options)
+    samples = load_samples(options).resplit(options.split)
     network = make_network(options, samples, options.seed)
     config = config_of(options, "config", "out", "debug", "subcommand")
     with ProgressBar() as bar:

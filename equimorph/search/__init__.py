@@ -11,6 +11,7 @@ from equimorph.search.catalog import strategy_named
 from equimorph.search.differentiable import Differentiable
 from equimorph.search.evolutionary import Evolutionary
 from equimorph.search.from_group import FromGroup
+from equimorph.search.growth import Growth
 from equimorph.search.narrow import Narrow
 from equimorph.search.observer import Observer
 from equimorph.search.random_selection import RandomSelection
@@ -27,6 +28,7 @@ __all__ = [
     "Differentiable",
     "Evolutionary",
     "FromGroup",
+    "Growth",
     "Narrow",
     "Observer",
     "RandomSelection",

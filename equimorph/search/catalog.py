@@ -13,6 +13,7 @@ from equimorph.search.augmented import Augmented
 from equimorph.search.differentiable import Differentiable
 from equimorph.search.evolutionary import Evolutionary
 from equimorph.search.from_group import FromGroup
+from equimorph.search.growth import Growth
 from equimorph.search.narrow import Narrow
 from equimorph.search.random_selection import RandomSelection
 from equimorph.search.random_static import RandomStatic
@@ -24,6 +25,7 @@ from equimorph.search.static import Static
 FORMS = (
     "evolutionary",
     "differentiable",
+    "growth",
     "static:H",
     "chain:H1,H2,…",
     "from-G:H",
@@ -72,6 +74,8 @@ def strategy_named(
             return Differentiable(groups=groups, **_merged(text, rest, Differentiable, differentiable))
         case "random-steps":
             return RandomSteps(groups=groups, **_merged(text, rest, Differentiable, differentiable))
+        case "growth":
+            return Growth(groups=groups, **_merged(text, rest, Growth, None))
         case "random-static" if not rest:
             return RandomStatic(groups=groups)
         case "static" if rest:

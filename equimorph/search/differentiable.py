@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -98,8 +99,8 @@ class Differentiable(Strategy):
             ("final_temperature", final_temperature),
             ("search_epochs", search_epochs),
         ):
-            if number is not None and not number > 0:
-                raise ConfigurationError(f"differentiable search: {what} is {number}; it must be positive.")
+            if number is not None and not 0 < number < math.inf:
+                raise ConfigurationError(f"differentiable search: {what} is {number}; it must be positive and finite.")
         if not 0 < held_out < 1:
             raise ConfigurationError(f"differentiable search: held_out is {held_out}; it must be between 0 and 1.")
         self.groups = None if groups is None else [str(subgroup) for subgroup in groups]

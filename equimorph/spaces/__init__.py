@@ -7,13 +7,14 @@ it: `tied.py`, `mixed.py`, `residual.py`.
 
 from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, dense_from_rows
 from equimorph.spaces.catalog import space_described
-from equimorph.spaces.energy import energy_shares
+from equimorph.spaces.energy import Energy, energy_shares, energy_within
 from equimorph.spaces.expansion import Expansion
 from equimorph.spaces.mixed import LogitMixture, MixedSpace, Mixture, MixtureStart, TiedMixedSpace
 from equimorph.spaces.residual import ResidualSpace
 from equimorph.spaces.tied import TiedSpace
 
 __all__ = [
+    "Energy",
     "Expansion",
     "KernelShape",
     "LogitMixture",
@@ -27,5 +28,6 @@ __all__ = [
     "check_relaxation",
     "dense_from_rows",
     "energy_shares",
+    "energy_within",
     "space_described",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache, reduce
 
 import numpy as np
@@ -47,6 +48,48 @@ def energy_shares(space: WeightSpace, members: Sequence[Subgroup]) -> dict[str, 
     total = energies.sum()
     shares = energies / total if total > 0 else np.eye(len(members))[0]
     return {member.name: float(share) for member, share in zip(members, shares, strict=True)}
+
+
+@dataclass(frozen=True)
+class Energy:
+    """The energy of the part of a kernel that commutes with a subgroup.
+
+    Attributes:
+        energy: |P_H W|^2.
+        dimensions: Of the space of H-equivariant kernels.
+    """
+
+    energy: float
+    dimensions: float
+
+    def __sub__(self, other: Energy) -> Energy:
+        return Energy(self.energy - other.energy, self.dimensions - other.dimensions)
+
+    @property
+    def density(self) -> float:
+        """Energy per dimension."""
+        return max(self.energy, 0.0) / self.dimensions
+
+
+@torch.no_grad()
+def energy_within(space: WeightSpace, subgroup: Subgroup) -> Energy:
+    """How much of a kernel commutes with a subgroup, and how many dimensions such kernels have.
+
+        |P_H W|^2 = 1/|H| sum_h <W, h W>,     dim Fix(H) = 1/|H| sum_h (fixed entries of h)
+
+    Example:
+        >>> from equimorph.groups import group
+        >>> from equimorph.spaces import KernelShape, TiedSpace
+        >>> D4 = group("D4")
+        >>> space = TiedSpace(KernelShape(D4, 1, 1, (3, 3)), D4.whole)
+        >>> energy_within(space, D4.whole).dimensions, energy_within(space, D4.trivial).dimensions
+        (72.0, 576.0)
+    """
+    shape, rows = space.shape, space.rows().double()
+    images = kernel_images(subgroup, shape.target, shape.source, shape.kernel_size)
+    products = sum(float((rows * rows[torch.from_numpy(image).to(rows.device)]).sum()) for image in images)
+    fixed = int((images == np.arange(images.shape[1])).sum()) * shape.columns
+    return Energy(products / subgroup.order, fixed / subgroup.order)
 
 
 @lru_cache(maxsize=256)

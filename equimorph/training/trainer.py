@@ -214,6 +214,15 @@ class Trainer:
         return self._evaluate(prepared, self._splits[split])
 
     @torch.no_grad()
+    def losses_in_parts(self, network: nn.Module, split: str, num_parts: int = 32) -> Tensor:
+        """The mean loss over each of so many parts of a split, in evaluation mode, to tell how sure their mean is."""
+        prepared = (network if self.dtype is torch.float64 else self.fabric.setup_module(network)).eval()
+        samples = self._splits[split]
+        parts = zip(samples.x.tensor_split(num_parts), samples.y.tensor_split(num_parts), strict=True)
+        losses = [self.loss(prepared(self.data.standardize(x, self.dtype)), y) for x, y in parts if len(y)]
+        return torch.stack(losses).double().cpu()
+
+    @torch.no_grad()
     def _evaluate(self, network: nn.Module, split: Split) -> Evaluation:
         network.eval()
         totals = torch.zeros(2, dtype=torch.float64)
