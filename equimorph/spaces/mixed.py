@@ -202,11 +202,8 @@ class MixedSpace(LogitMixture):
     def rows(self) -> Tensor:
         """(3) as rows."""
         weights = self.mixture_weights()
-        scales = weights[: len(self.members)]
-        if not self.member_penalties:
-            norms = torch.stack([table.norm() for table in self.weights])
-            scales = scales * self.norms / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-        rows: Tensor = self.expansion(list(self.weights), scales)
+        norms = None if self.member_penalties else self.norms
+        rows: Tensor = self.expansion(list(self.weights), weights[: len(self.members)], norms)
         return self._with_skip(rows, weights)
 
     def bias_rows(self) -> Tensor | None:

@@ -22,7 +22,7 @@ from equimorph.groups import Orbits, Representation, Subgroup, kernel_images
 
 
 class MixedExpansion(nn.Module):
-    """The weighted sum of expansions of several tables. Holds index tables and no state.
+    """The weighted sum of expansions of several tables, whose norms may be held. Holds index tables and no state.
 
     Args:
         members: The orbits of each member, of kernels of one shape.
@@ -52,10 +52,20 @@ class MixedExpansion(nn.Module):
         for name, array in (("index", index), ("bags", bags), ("bag_starts", starts), ("row_members", row_members)):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
 
-    def forward(self, tables: Sequence[Tensor], scales: Tensor) -> Tensor:
-        """From one table (orbits of the member, columns) each, and a number each, to rows (entries, columns)."""
+    def forward(self, tables: Sequence[Tensor], scales: Tensor, norms: Tensor | None = None) -> Tensor:
+        """The sum of  s_i E_{H_i}(w_i),  or of  s_i E_{H_i}(w_i nu_i / |w_i|)  where norms are given.
+
+        Args:
+            tables: w_i, shape (orbits of H_i, columns) each.
+            scales: s_i, shape (members,).
+            norms: nu_i, shape (members,).
+        Returns:
+            Rows, shape (entries, columns).
+        """
+        sizes = [len(table) for table in tables]
         stacked = torch.cat(list(tables))
-        return _MixedExpand.apply(stacked, scales, self.index, self.bags, self.bag_starts, self.row_members)  # type: ignore[no-any-return]
+        indices = (self.index, self.bags, self.bag_starts, self.row_members)
+        return _MixedExpand.apply(stacked, scales, norms, sizes, *indices)  # type: ignore[no-any-return]
 
 
 class MixedProjection(nn.Module):
@@ -126,29 +136,49 @@ def _weighted_bags(rows: Tensor, index: Tensor, scales: Tensor) -> Tensor:
 
 
 class _MixedExpand(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        table: Tensor, scales: Tensor, index: Tensor, bags: Tensor, bag_starts: Tensor, row_members: Tensor
-    ) -> Tensor:
-        return _weighted_bags(table, index, scales)
+    """One function for the sum and the division by norms, whose own gradient would read and write all tables thrice."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        table, scales, _, bags, bag_starts, row_members = inputs
-        ctx.save_for_backward(table, scales, bags, bag_starts, row_members)
+    def forward(
+        ctx: Any,
+        table: Tensor,
+        scales: Tensor,
+        norms: Tensor | None,
+        sizes: list[int],
+        index: Tensor,
+        bags: Tensor,
+        bag_starts: Tensor,
+        row_members: Tensor,
+    ) -> Tensor:
+        factors, squares = torch.ones_like(scales), None
+        if norms is not None:
+            squares = _sum_by_member(torch.linalg.vector_norm(table, dim=1).square(), sizes)
+            squares = squares.clamp_min(torch.finfo(squares.dtype).tiny)
+            factors = norms / squares.sqrt()
+        ctx.save_for_backward(table, scales, factors, squares, bags, bag_starts, row_members)
+        ctx.sizes = sizes
+        return _weighted_bags(table, index, scales * factors)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        table, scales, bags, bag_starts, row_members = ctx.saved_tensors
+        table, scales, factors, squares, bags, bag_starts, row_members = ctx.saved_tensors
         sums = F.embedding_bag(bags, gradients[0].contiguous(), bag_starts, mode="sum")  # E_H^T of every member
-        table_gradient = sums * scales[row_members][:, None].to(sums.dtype) if ctx.needs_input_grad[0] else None
-        scale_gradient = None
-        if ctx.needs_input_grad[1]:
-            products = torch.einsum("ro,ro->r", sums, table)
-            counts = torch.bincount(row_members, minlength=len(scales)).tolist()
-            scale_gradient = torch.stack([part.sum() for part in products.split(counts)]).to(scales.dtype)
-        return table_gradient, scale_gradient, None, None, None, None
+        # <E_H^T(gradient), w>, which both the scales and the norms need.
+        products = _sum_by_member((sums * table).sum(1), ctx.sizes)
+        table_gradient = None
+        if ctx.needs_input_grad[0]:
+            applied = scales * factors
+            table_gradient = sums.mul_(applied.to(sums.dtype)[row_members, None])
+            if squares is not None:
+                along = (applied * products / squares).to(sums.dtype)
+                table_gradient.addcmul_(table, along[row_members, None], value=-1)
+        scale_gradient = (products * factors).to(scales.dtype) if ctx.needs_input_grad[1] else None
+        return table_gradient, scale_gradient, None, None, None, None, None, None
+
+
+def _sum_by_member(values: Tensor, sizes: list[int]) -> Tensor:
+    return torch.stack([part.sum() for part in values.split(sizes)])
 
 
 class _MixedProject(torch.autograd.Function):
