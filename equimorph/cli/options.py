@@ -116,6 +116,12 @@ def add_strategy_options(add: _Add) -> None:
         default=None,
         help="differentiable: epochs before the mixture is discretised (default: a third of --epochs)",
     )
+    add(
+        "--judge",
+        type=str,
+        default="change",
+        help="differentiable: change, choose single subgroups by shares relative to the start; share, by the shares",
+    )
 
 
 def add_network_options(add: _Add) -> None:
@@ -197,6 +203,7 @@ def make_strategy(text: str, options: Any) -> Strategy:
             "final_temperature": options.final_temperature,
             "result": options.result,
             "search_epochs": options.search_epochs,
+            "judge": options.judge,
         },
     )
 

@@ -20,7 +20,11 @@ _TIE = 1e-9  # log shares closer than this are equal, and the larger group is ta
 _SMALLEST_SHARE = 1e-30  # so that a share of zero has a logarithm
 
 
-def discretize(module: Module) -> Module:
+Shares = Mapping[str, Mapping[str, float]]
+"""For each site, the share of each member by name, as `em.mixture_shares` gives them."""
+
+
+def discretize(module: Module, *, start: Shares | None = None) -> Module:
     """Give each mixture the single subgroup that suits it, such that constraints never grow with depth.
 
         maximise  sum_l log share_l(H_l)   over   H_1 >= H_2 >= ... >= H_L,     w := E_H^-1( P_H(W) )
@@ -28,8 +32,13 @@ def discretize(module: Module) -> Module:
     where the share of a member is z for untied mixtures, and its part of the energy |W|^2 for the others. Ties go to
     the larger group. Sites that are no mixtures keep their constraint. Norms are relaxed with their site.
 
+    A share that began large, as that of G under a prior start, is still large after a short training, whatever the
+    data say. With the shares at the start given, what counts is share / share at the start, as a likelihood is a
+    posterior over its prior; after a uniform start this is the same.
+
     Args:
         module: A layer or network with mixtures from `em.mix`.
+        start: The shares before training, by site (`em.mixture_shares` of the network then).
     Returns:
         A new module; `module` is left as it was. Its function is another one unless the shares are one-hot.
     Raises:
@@ -45,18 +54,18 @@ def discretize(module: Module) -> Module:
         >>> [constraint.name for constraint in sites(discretize(network)).values()]
         ['D4', 'C4']
 
-    Source: the method's page, section 5.
+    Source: the method's page, section 5; the shares relative to the start are ours.
     """
-    chain = best_chain(module)
+    chain = best_chain(module, start)
     return constrain(module, chain[""] if isinstance(module, SpaceLayer) else chain)
 
 
-def best_chain(network: nn.Module) -> dict[str, Subgroup]:
+def best_chain(network: nn.Module, start: Shares | None = None) -> dict[str, Subgroup]:
     """The sequence that `discretize` takes, by site."""
     sites = sites_of(network)
     if not any(isinstance(site.layer.space, Mixture) for site in sites.values()):
         raise SiteError(f"discretize: {type(network).__name__} has no mixtures; make some with em.mix.")
-    scores = {name: _scores(site) for name, site in sites.items()}
+    scores = {name: _scores(site, None if start is None else start[name]) for name, site in sites.items()}
     chain = best_sequence(list(scores.values()))
     if chain is None:
         raise SiteError(
@@ -66,12 +75,13 @@ def best_chain(network: nn.Module) -> dict[str, Subgroup]:
     return dict(zip(scores, chain, strict=True))
 
 
-def _scores(site: Site) -> dict[Subgroup, float]:
+def _scores(site: Site, start: Mapping[str, float] | None) -> dict[Subgroup, float]:
     space = site.layer.space
     if not isinstance(space, Mixture):
         return {site.constraint: 1.0}
     shares = space.shares()
-    return {member: shares[member.name] for member in space.members}
+    before = dict.fromkeys(shares, 1.0) if start is None else start
+    return {member: shares[member.name] / max(before[member.name], _SMALLEST_SHARE) for member in space.members}
 
 
 def best_sequence(scores: Sequence[Mapping[Subgroup, float]]) -> list[Subgroup] | None:

@@ -7,12 +7,10 @@ from typing import Any
 from torch import nn
 
 from equimorph.groups import Subgroup
-from equimorph.morphisms import reinitialize, relax
 from equimorph.search._base import Strategy, ambient_group
 from equimorph.search.candidate import Member
 from equimorph.search.session import How, Session
 from equimorph.training import Trainer
-from equimorph.training.settings import SeedBranch, derived_generator
 
 
 class Augmented(Strategy):
@@ -44,10 +42,8 @@ class Augmented(Strategy):
     def search(self, session: Session) -> list[Member]:
         """Train the one network."""
         ambient = ambient_group(session.network)
-        generator = derived_generator(session.trainer.settings.seed, SeedBranch.FRESH_VALUES)
-        network = reinitialize(relax(session.network, ambient.trivial), generator)
         moved_by = ambient.whole if self.moves is None else ambient.subgroup(self.moves)
-        return session.train_only(network, how=moved_batches(session.trainer, moved_by))
+        return session.train_only(session.fresh(ambient.trivial), how=moved_batches(session.trainer, moved_by))
 
 
 def moved_batches(trainer: Trainer, moved_by: Subgroup) -> How:

@@ -10,6 +10,7 @@ from torch import nn
 
 from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
+from equimorph.inspection import mixture_shares
 from equimorph.morphisms import discretize, mix, reinitialize
 from equimorph.search._base import Strategy, members_with_whole
 from equimorph.search.candidate import Member
@@ -20,6 +21,7 @@ from equimorph.training.settings import SeedBranch, derived_generator
 
 ArchitectureBatches = Literal["same", "train", "held-out"]
 Outcome = Literal["mixture", "discretised", "retrained"]
+Judge = Literal["change", "share"]
 
 
 class Differentiable(Strategy):
@@ -47,6 +49,8 @@ class Differentiable(Strategy):
             trained on to the end of the lineage; "mixture" for the mixture itself; "retrained" for the mixture
             trained once more from scratch with z frozen.
         search_epochs: Epochs of the mixture before it is discretised; a third of the lineage when left out.
+        judge: What single subgroups are chosen by: "change" for the shares relative to those at the start, "share" for
+            the shares as they are.
         shuffle: Whether the gradient's entries are permuted at random among all logits before each step, which leaves
             of the search what does not depend on its direction.
     Raises:
@@ -81,12 +85,14 @@ class Differentiable(Strategy):
         final_temperature: float | None = None,
         result: Outcome = "discretised",
         search_epochs: float | None = None,
+        judge: Judge = "change",
         shuffle: bool = False,
     ) -> None:
         for what, value, choices in (
             ("start", start, MixtureStart),
             ("batches", batches, ArchitectureBatches),
             ("result", result, Outcome),
+            ("judge", judge, Judge),
         ):
             if value not in get_args(choices):
                 raise ConfigurationError(
@@ -107,7 +113,7 @@ class Differentiable(Strategy):
         self.start, self.batches, self.held_out, self.tied, self.skip = start, batches, held_out, tied, skip
         self.architecture_lr, self.travel = architecture_lr, travel
         self.temperature, self.final_temperature = temperature, final_temperature
-        self.result, self.search_epochs = result, search_epochs
+        self.result, self.search_epochs, self.judge = result, search_epochs, judge
         self.shuffle = shuffle
 
     @property
@@ -141,12 +147,13 @@ class Differentiable(Strategy):
         mixture = mix(session.network, members, start=self.start, tied=self.tied, skip=self.skip)
         mixture = reinitialize(mixture, derived_generator(seed, SeedBranch.FRESH_VALUES))
         generations = 0 if self.result == "mixture" else 1
+        before = mixture_shares(mixture) if self.judge == "change" else None
         best = [
             session.train_first(_frozen(mixture), steps, move="mixture", how=self.training_of(mixture, trainer, steps))
         ]
         session.record_selection(0, generations, best, best)
         if self.result == "discretised":
-            state = trainer.start(discretize(best[0].state.network))
+            state = trainer.start(discretize(best[0].state.network, start=before))
             state.step = steps
             best = [session.train_on(state, total, move="discretise", parent=best[0])]
         elif self.result == "retrained":

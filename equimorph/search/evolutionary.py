@@ -12,7 +12,7 @@ from torch import nn
 from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.inspection import sites
-from equimorph.morphisms import reinitialize, relax
+from equimorph.morphisms import relax
 from equimorph.search._base import Strategy, ambient_group, members_with_whole
 from equimorph.search.candidate import Member
 from equimorph.search.moves import Chain, MoveSet, relaxations
@@ -116,12 +116,7 @@ class Evolutionary(Strategy):
                 "search; name smaller ones in groups (--subgroups)."
             )
         for site, constraint in sites(network).items():
-            if self.start == "members" and constraint != ambient.whole:
-                raise ConfigurationError(
-                    f'evolutionary search: "{site}" is at {constraint.name}; to start from every member the network '
-                    f'must be at {ambient.name}; give such a network, or start="group".'
-                )
-            if constraint not in members:
+            if self.start == "group" and constraint not in members:
                 names = ", ".join(H.name for H in members)
                 raise ConfigurationError(
                     f'evolutionary search: "{site}" starts at {constraint.name}, which is not among the subgroups '
@@ -169,13 +164,7 @@ class Evolutionary(Strategy):
             start = relax(session.network, sites(session.network))
             return [session.train_first(start, until_step, move="start")]
         session.observer.planned(until_step * len(members))
-        seed = session.trainer.settings.seed
-        networks = {
-            f"start at {H.name}": reinitialize(
-                relax(session.network, H), derived_generator(seed, SeedBranch.FRESH_VALUES)
-            )
-            for H in reversed(members)
-        }
+        networks = {f"start at {H.name}": session.fresh(H) for H in reversed(members)}
         return session.train_starts(networks, until_step)
 
     def _limit(self, number: int, generation: int) -> int:

@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from equimorph.morphisms import constrain, reinitialize, relax
+from equimorph.morphisms import relax
 from equimorph.search._base import Strategy, ambient_group
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer
-from equimorph.training.settings import SeedBranch, derived_generator
 
 
 class FromGroup(Strategy):
@@ -40,6 +39,5 @@ class FromGroup(Strategy):
 
     def search(self, session: Session) -> list[Member]:
         """Train the one network."""
-        generator = derived_generator(session.trainer.settings.seed, SeedBranch.FRESH_VALUES)
-        start = reinitialize(constrain(session.network, ambient_group(session.network).whole), generator)
+        start = session.fresh(ambient_group(session.network).whole)
         return session.train_only(relax(start, self.subgroup))

@@ -10,8 +10,7 @@ from torch import nn
 
 from equimorph.groups import Subgroup
 from equimorph.inspection import sites
-from equimorph.morphisms import constrain, reinitialize, relax
-from equimorph.search._base import Strategy, ambient_group, members_with_whole
+from equimorph.search._base import Strategy, members_with_whole
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer
@@ -47,9 +46,7 @@ class RandomStatic(Strategy):
         seed, names = session.trainer.settings.seed, list(sites(session.network))
         members = members_with_whole(session.network, self.groups)
         chain = random_chain(members, len(names), derived_generator(seed, SeedBranch.CHAINS))
-        start = constrain(session.network, ambient_group(session.network).whole)  # so that any chain lies below it
-        network = relax(start, dict(zip(names, chain, strict=True)))
-        return session.train_only(reinitialize(network, derived_generator(seed, SeedBranch.FRESH_VALUES)))
+        return session.train_only(session.fresh(dict(zip(names, chain, strict=True))))
 
 
 def random_chain(members: Sequence[Subgroup], length: int, generator: torch.Generator) -> list[Subgroup]:

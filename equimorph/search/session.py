@@ -12,12 +12,13 @@ from torch import nn
 from equimorph.errors import DivergedError
 from equimorph.groups import Subgroup
 from equimorph.inspection import mixture_shares, mixture_weights, sites
-from equimorph.morphisms import carry_optimizer, relax
+from equimorph.morphisms import carry_optimizer, constrain, reinitialize, relax
 from equimorph.search.candidate import Candidate, Member
 from equimorph.search.observer import Observer
 from equimorph.search.run_folder import RunFolder
 from equimorph.search.selection import pareto_front
 from equimorph.training import ArchitectureSteps, Batches, EpochReport, Trainer, TrainingState
+from equimorph.training.settings import SeedBranch, derived_generator
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,16 @@ class Session:
         self.history: list[dict[str, Any]] = []
         self.samples = 0
         self._next_number = 0
+
+    def fresh(self, constraints: Subgroup | Mapping[str, Subgroup]) -> nn.Module:
+        """A network of the same shape with these constraints and values drawn anew, the same for the same run seed.
+
+        Args:
+            constraints: One subgroup for all sites, or one for each.
+        """
+        whole = next(iter(sites(self.network).values())).group.whole
+        constrained = relax(constrain(self.network, whole), constraints)  # any sequence lies below the whole group
+        return reinitialize(constrained, derived_generator(self.trainer.settings.seed, SeedBranch.FRESH_VALUES))
 
     def train_first(self, network: nn.Module, until_step: int, *, move: str, how: How | None = None) -> Member:
         """Train a network from the beginning of its lineage, `train_on` with a fresh optimizer."""

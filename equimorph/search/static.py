@@ -10,12 +10,10 @@ from torch import nn
 from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.inspection import check_chain, sites
-from equimorph.morphisms import constrain, reinitialize, relax
 from equimorph.search._base import Strategy, ambient_group
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer
-from equimorph.training.settings import SeedBranch, derived_generator
 
 
 class Static(Strategy):
@@ -47,10 +45,7 @@ class Static(Strategy):
 
     def search(self, session: Session) -> list[Member]:
         """Train the one network."""
-        start = constrain(session.network, ambient_group(session.network).whole)  # so that any chain lies below it
-        network = relax(start, self._chain(start))
-        generator = derived_generator(session.trainer.settings.seed, SeedBranch.FRESH_VALUES)
-        return session.train_only(reinitialize(network, generator))
+        return session.train_only(session.fresh(self._chain(session.network)))
 
     def _chain(self, network: nn.Module) -> dict[str, Subgroup]:
         ambient = ambient_group(network)

@@ -12,7 +12,7 @@ WRONG = [
     ({"data": None}, "data"),
     (
         {"strategy": "annealing"},
-        'no strategy "annealing"; there are evolutionary, differentiable, static:H, chain:H1,H2',
+        'no strategy "annealing"; there are evolutionary, differentiable, growth, static:H, chain:H1,H2',
     ),
     ({"strategy": "static:"}, 'no strategy "static:"'),
     ({"moves": "both"}, 'moves is "both"; it is one of paper, tails'),

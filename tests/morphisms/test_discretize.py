@@ -259,3 +259,18 @@ def test_what_cannot_be_discretized_is_refused():
     )
     with pytest.raises(SiteError, match=r"no sequence of members has constraints that never grow.*mix every site"):
         em.discretize(grows)
+
+
+def test_shares_relative_to_the_start_choose_what_has_grown(dtype):
+    network = nn.Sequential(Conv2d(1, 2, 3, group=D4, source="trivial"), Conv2d(2, 2, 3, group=D4)).to(dtype)
+    mixed = em.mix(network, ["C1", "C4", "D4"], start="prior")
+    start = em.mixture_shares(mixed)
+    mixed[1].space.logits.data[1] += 1.0  # of C4, whose share is still the smaller one
+    assert [H.name for H in em.sites(em.discretize(mixed)).values()] == ["D4", "D4"]
+    assert [H.name for H in em.sites(em.discretize(mixed, start=start)).values()] == ["D4", "C4"]
+
+
+def test_nothing_having_changed_the_largest_group_is_taken(dtype):
+    network = nn.Sequential(Conv2d(1, 2, 3, group=D4, source="trivial"), Conv2d(2, 2, 3, group=D4)).to(dtype)
+    mixed = em.mix(network, SIX, start="prior")
+    assert set(em.sites(em.discretize(mixed, start=em.mixture_shares(mixed))).values()) == {D4.whole}

@@ -23,6 +23,8 @@ SMALL_SEARCH = "generations=1+population=2+children=4"
 PRIOR_RUNS = {"discretised": "differentiable", "mixture": "differentiable:result=mixture"}
 STRATEGIES = [
     f"evolutionary:{SMALL_SEARCH}",
+    f"evolutionary:{SMALL_SEARCH}+start=members+selection=halving",
+    "growth",
     "differentiable",
     "differentiable:result=mixture",
     "differentiable:result=retrained",

@@ -8,7 +8,7 @@ import torch
 
 import equimorph as em
 from equimorph.errors import ConfigurationError, DivergedError, SiteError
-from equimorph.search import Evolutionary
+from equimorph.search import Evolutionary, Static
 from equimorph.search.candidate import Member
 from equimorph.search.session import Task, train, train_task
 from equimorph.training import Trainer
@@ -201,6 +201,8 @@ def test_other_losses_and_metrics_are_taken(data, network, settings):
         ({"children": 0}, "children is 0"),
         ({"initial_epochs": 0.0}, "initial_epochs is 0"),
         ({"moves": "all"}, 'moves is "all"'),
+        ({"start": "all"}, 'start is "all"; it is one of group, members'),
+        ({"selection": "all"}, 'selection is "all"; it is one of halving, pareto'),
         ({"groups": ["C3"]}, 'no subgroup "C3"'),
         ({"initial_epochs": 3.0}, "leave no step"),
         ({"generations": 40}, "leave no step"),
@@ -223,3 +225,33 @@ def test_networks_that_cannot_be_searched_are_refused(data, network, settings):
     odd = em.relax(network, "D2@45")
     with pytest.raises(ConfigurationError, match="starts at D2@45"):
         Evolutionary().run(odd, data, training=settings)
+
+
+HALVING = {"start": "members", "selection": "halving", "initial_epochs": 1.0, "generations": 2}
+
+
+def test_from_every_member_the_first_epochs_are_those_of_the_static_networks(data, network, settings):
+    result = Evolutionary(groups=["C1", "C4", "D4"], population=3, children=3, **HALVING).run(
+        network, data, training=settings
+    )
+    begun = [line for line in result.history if line["event"] == "candidate" and line["generation"] == 0]
+    assert [line["constraints"][0] for line in begun] == ["D4", "C4", "C1"]
+    for line in begun:
+        static = Static(line["constraints"][0]).run(network, data, training=settings)
+        first = next(one for one in static.history if one["event"] == "epoch")
+        assert first["validation_loss"] == line["validation_loss"]
+
+
+def test_halving_trains_half_as_many_children_of_half_as_many_parents_each_time(data, network, settings):
+    search = Evolutionary(groups=["C1", "C4", "D4"], population=4, children=4, **HALVING)
+    result = search.run(network, data, training=settings)
+    generations = [line["generation"] for line in result.history if line["event"] == "candidate"]
+    assert [generations.count(generation) for generation in range(3)] == [3, 4, 2]
+    parents = [len(line["parents"]) for line in result.history if line["event"] == "selection"]
+    assert parents == [3, 2, 1]
+
+
+def test_from_every_member_a_network_may_be_given_at_any_constraint(data, network, settings):
+    given = em.relax(network, "C2")
+    result = Evolutionary(groups=["C4", "D4"], population=1, children=1, **HALVING).run(given, data, training=settings)
+    assert set(result.candidate.constraints) <= {"C4", "D4"}

@@ -3,9 +3,10 @@
 import random
 
 import pytest
+import torch
 
 from equimorph.search.candidate import Candidate, Member
-from equimorph.search.selection import pareto_front, select
+from equimorph.search.selection import draw, fittest, pareto_front, select
 
 
 def member(number, error, parameters, constraints=None):
@@ -69,3 +70,21 @@ def test_of_one_architecture_the_best_stays():
 def test_ties_are_broken_alike_in_any_order(order):
     pair = [member(0, 0.1, 5), member(1, 0.1, 5)]
     assert numbers(pareto_front([pair[i] for i in order])) == [0]
+
+
+def test_the_fittest_are_those_of_least_error_one_of_each_architecture_whatever_their_size():
+    members = [member(0, 0.3, 10, ("a",)), member(1, 0.1, 90, ("b",)), member(2, 0.2, 50, ("b",)), member(3, 0.2, 99)]
+    assert numbers(fittest(members, 2)) == [1, 3]
+    assert numbers(fittest(members, 9)) == [1, 3, 0]
+
+
+def test_of_equal_errors_the_smaller_network_is_the_fitter():
+    assert numbers(fittest([member(0, 0.1, 20), member(1, 0.1, 10)], 1)) == [1]
+
+
+def test_drawn_parents_are_of_different_architectures_and_every_one_is_drawn_sometimes():
+    members = [member(i, i / 10, 10, (str(i % 3),)) for i in range(6)]
+    generator = torch.Generator().manual_seed(0)
+    drawn = [numbers(draw(members, 2, generator)) for _ in range(50)]
+    assert all(len(set(one)) == 2 and set(one) <= {0, 1, 2} for one in drawn)
+    assert {number for one in drawn for number in one} == {0, 1, 2}

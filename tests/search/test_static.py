@@ -31,7 +31,7 @@ def test_training_starts_from_fresh_weights_that_the_seed_alone_decides(data, ne
         ("chain:C4,D4,D4", ConfigurationError, "grow with depth"),
         ("static:C3", GroupError, 'no subgroup "C3"'),
         ("static", ConfigurationError, 'no strategy "static"'),
-        ("annealing", ConfigurationError, "there are evolutionary, differentiable, static:H"),
+        ("annealing", ConfigurationError, "there are evolutionary, differentiable, growth, static:H"),
     ],
 )
 def test_wrong_names_are_refused(name, error, needed, data, network, settings):

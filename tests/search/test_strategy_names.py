@@ -130,7 +130,7 @@ def test_wrong_options_in_a_name_are_told_in_one_line(text, said):
 )
 def test_a_name_that_is_none_is_told_with_those_that_are(text):
     with pytest.raises(
-        ConfigurationError, match=f'no strategy "{text}"; there are evolutionary, differentiable, static:H'
+        ConfigurationError, match=f'no strategy "{text}"; there are evolutionary, differentiable, growth, static:H'
     ):
         strategy_named(text)
 

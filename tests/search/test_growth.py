@@ -1,0 +1,56 @@
+"""Growth: three stretches of one lineage, at the price of one training."""
+
+import pytest
+import torch
+
+import equimorph as em
+from equimorph.errors import ConfigurationError
+from equimorph.search import Growth
+
+
+def test_one_lineage_is_trained_and_no_more(data, network, settings):
+    result = Growth().run(network, data, training=settings)
+    lines = [line for line in result.history if line["event"] == "candidate"]
+    assert [line["move"] for line in lines] == ["start", "relax all sites", "project on what grew"]
+    assert result.history[-1]["samples"] == 3 * 96
+    assert [set(lines[0]["constraints"]), set(lines[1]["constraints"])] == [{"D4"}, {"C1"}]
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"groups": ["D4"]}, "nothing to search"),
+        ({"groups": ["C3"]}, 'no subgroup "C3"'),
+        ({"initial_epochs": 3.0}, "each of the three stretches needs a step"),
+        ({"probe_epochs": 0.01}, "each of the three stretches needs a step"),
+        ({"clear": 0.0}, "clear is 0.0"),
+    ],
+)
+def test_wrong_settings_are_named_before_anything_is_written(options, needed, data, network, settings, tmp_path):
+    with pytest.raises(em.EquimorphError, match=needed):
+        Growth(**options).run(network, data, training=settings, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nonsense_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match="probe_epochs is -1"):
+        Growth(probe_epochs=-1)
+
+
+@pytest.mark.parametrize("truth", ["C4", "D1@90"])
+def test_the_symmetry_that_a_task_is_known_to_have_is_found(truth):
+    textures = em.data.make_textures(truth, num_train=1000, num_validation=200, num_test=200)
+    start = em.models.PaperNetwork(
+        group="D4",
+        image_size=16,
+        in_channels=1,
+        num_classes=2,
+        fields=(2, 2),
+        depth=3,
+        head_units=16,
+        generator=torch.Generator().manual_seed(0),
+    )
+    settings = em.training.TrainingSettings(epochs=10, batch_size=50, device="cpu")
+    result = Growth().run(start, textures, training=settings)
+    assert result.candidate.constraints[-1] == truth
+    assert result.test_error < 0.05  # chance is 0.5
