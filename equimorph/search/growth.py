@@ -102,8 +102,8 @@ class Growth(Strategy):
     def _ends(self, trainer: Trainer) -> tuple[int, int]:
         """The steps at which the first stretch and the probe end."""
         total, per_epoch = trainer.total_steps, trainer.steps_per_epoch
-        first = round(total / 6 if self.initial_epochs is None else self.initial_epochs * per_epoch)
-        probe = round(total / 3 if self.probe_epochs is None else self.probe_epochs * per_epoch)
+        first = max(1, round(total / 6)) if self.initial_epochs is None else round(self.initial_epochs * per_epoch)
+        probe = max(1, round(total / 3)) if self.probe_epochs is None else round(self.probe_epochs * per_epoch)
         return first, first + probe
 
     def _chain(self, probe: nn.Module, members: Sequence[Subgroup], trainer: Trainer) -> dict[str, Subgroup]:

@@ -110,6 +110,11 @@ def named(data, tmp_path_factory):
     return make
 
 
+def noting(look, splits):
+    """A method of the trainer that also notes which split it looks at."""
+    return lambda self, network, split: splits.append(split) or look(self, network, split)
+
+
 @pytest.fixture(scope="module")
 def run_of(data, named, tmp_path_factory):
     """The watched run of a strategy, made when it is first asked for."""
@@ -128,10 +133,8 @@ def run_of(data, named, tmp_path_factory):
         torch.manual_seed(11)
         random_before = torch.get_rng_state()
         with pytest.MonkeyPatch.context() as patch:
-            evaluate = Trainer.evaluate
-            patch.setattr(
-                Trainer, "evaluate", lambda self, net, split: evaluated.append(split) or evaluate(self, net, split)
-            )
+            for name in ("evaluate", "losses_in_parts"):
+                patch.setattr(Trainer, name, noting(getattr(Trainer, name), evaluated))
             try:
                 result = named(text).run(network, data, training=SETTINGS, out=out)
             finally:
