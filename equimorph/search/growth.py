@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -18,24 +18,28 @@ from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer, TrainingState
 
+Outcome = Literal["continued", "retrained"]
+
 
 class Growth(Strategy):
-    """One network, three stretches of one lineage: constrained to G, free, and constrained to what the free one kept.
+    """Three stretches of training: constrained to G, free, and constrained to what the free one kept.
 
         train at G;  relax every site to the intersection of [G], and train: the probe
         H   = the member that the growth beyond G keeps most clearly (`growth_evidence`); where none is clear, G or the
               intersection, whichever has the smaller validation loss as a projection of the probe
         H_i = G for the first sites, as many as that costs no validation loss; H for the others
-        project the probe on this chain, and train on
+        project the probe on this chain, and train on; or train this chain from scratch
 
     Noise grows in all directions alike, and what the data ask for in those alone that the symmetry of the data allows.
-    It costs one training, and a few looks at the validation set.
+    It costs one training, or with the last stretch from scratch one and a half, and a few looks at the validation set.
 
     Args:
         groups: [G]; `em.search_groups` when left out. G itself is always one of them.
         initial_epochs: Epochs at G; a sixth of the lineage when left out.
         probe_epochs: Epochs of the probe; a third of the lineage when left out.
         clear: The least evidence that counts, in nats per dimension.
+        result: "continued" for the probe, projected and trained on to the end of the lineage; "retrained" for the
+            chain from scratch, for the whole lineage.
     Raises:
         ConfigurationError: A value outside its range.
     Example:
@@ -52,12 +56,16 @@ class Growth(Strategy):
         initial_epochs: float | None = None,
         probe_epochs: float | None = None,
         clear: float = 0.05,
+        result: Outcome = "continued",
     ) -> None:
+        if result not in get_args(Outcome):
+            raise ConfigurationError(f'growth: result is "{result}"; it is one of {", ".join(get_args(Outcome))}.')
         for what, number in (("initial_epochs", initial_epochs), ("probe_epochs", probe_epochs), ("clear", clear)):
             if number is not None and not number > 0:
                 raise ConfigurationError(f"growth: {what} is {number}; it must be positive.")
         self.groups = None if groups is None else [str(subgroup) for subgroup in groups]
         self.initial_epochs, self.probe_epochs, self.clear = initial_epochs, probe_epochs, clear
+        self.result = result
 
     @property
     def name(self) -> str:
@@ -83,9 +91,9 @@ class Growth(Strategy):
     def search(self, session: Session) -> list[Member]:
         """Train the three stretches."""
         trainer = session.trainer
-        session.observer.planned(trainer.total_steps)
-        members = members_with_whole(session.network, self.groups)
         first, second = self._ends(trainer)
+        session.observer.planned(trainer.total_steps + (second if self.result == "retrained" else 0))
+        members = members_with_whole(session.network, self.groups)
         start = session.train_first(constrain(session.network, members[-1]), first, move="start")
         session.record_selection(0, 2, [start], [start])
         free = relax(start.state.network, reduce(operator.and_, members))
@@ -93,9 +101,12 @@ class Growth(Strategy):
         probe = session.train_on(TrainingState(free, optimizer, first), second, move="relax all sites", parent=start)
         session.record_selection(1, 2, [probe], [probe])
         chain = self._chain(probe.state.network, members, trainer)
-        state = trainer.start(constrain(probe.state.network, chain))
-        state.step = second
-        found = session.train_on(state, trainer.total_steps, move="project on what grew", parent=probe)
+        if self.result == "retrained":
+            state, move = trainer.start(session.fresh(chain)), "retrain with what grew"
+        else:
+            state, move = trainer.start(constrain(probe.state.network, chain)), "project on what grew"
+            state.step = second
+        found = session.train_on(state, trainer.total_steps, move=move, parent=probe)
         session.record_selection(2, 2, [found], [found])
         return [found]
 

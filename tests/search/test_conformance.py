@@ -25,6 +25,7 @@ STRATEGIES = [
     f"evolutionary:{SMALL_SEARCH}",
     f"evolutionary:{SMALL_SEARCH}+start=members+selection=halving",
     "growth",
+    "growth:result=retrained",
     "differentiable",
     "differentiable:result=mixture",
     "differentiable:result=retrained",

@@ -16,6 +16,17 @@ def test_one_lineage_is_trained_and_no_more(data, network, settings):
     assert [set(lines[0]["constraints"]), set(lines[1]["constraints"])] == [{"D4"}, {"C1"}]
 
 
+def test_retrained_it_is_the_chain_trained_by_hand(data, network, settings):
+    result = Growth(groups=["C4"], result="retrained").run(network, data, training=settings)
+    by_hand = em.search.Static(list(result.candidate.constraints)).run(network, data, training=settings)
+    assert (result.test_error, result.candidate.validation_loss) == (
+        by_hand.test_error,
+        by_hand.candidate.validation_loss,
+    )
+    # A sixth and a third of the 9 steps of the lineage, rounded, come before.
+    assert result.history[-1]["samples"] == (9 + 2 + 3) * 32
+
+
 @pytest.mark.parametrize(
     ("options", "needed"),
     [
@@ -24,6 +35,7 @@ def test_one_lineage_is_trained_and_no_more(data, network, settings):
         ({"initial_epochs": 3.0}, "each of the three stretches needs a step"),
         ({"probe_epochs": 0.01}, "each of the three stretches needs a step"),
         ({"clear": 0.0}, "clear is 0.0"),
+        ({"result": "mixture"}, 'result is "mixture"; it is one of continued, retrained'),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_written(options, needed, data, network, settings, tmp_path):
