@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Literal, get_args
 
@@ -25,8 +25,9 @@ class Growth(Strategy):
     """Three stretches of training: constrained to G, free, and constrained to what the free one kept.
 
         train at G;  relax every site to the intersection of [G], and train: the probe
-        H   = the member that the growth beyond G keeps most clearly (`growth_evidence`); where none is clear, G or the
-              intersection, whichever has the smaller validation loss as a projection of the probe
+        H   = the member that the growth beyond G keeps most clearly (`growth_evidence`), where that is clear; where it
+              is faint, or there is none, G unless its projection of the probe has a larger validation loss than that
+              on H, or on the intersection
         H_i = G for the first sites, as many as that costs no validation loss; H for the others
         project the probe on this chain, and train on; or train this chain from scratch
 
@@ -37,7 +38,8 @@ class Growth(Strategy):
         groups: [G]; `em.search_groups` when left out. G itself is always one of them.
         initial_epochs: Epochs at G; a sixth of the lineage when left out.
         probe_epochs: Epochs of the probe; a third of the lineage when left out.
-        clear: The least evidence that counts, in nats per dimension.
+        clear: The evidence that decides alone, in nats per dimension.
+        faint: The least evidence that counts at all.
         result: "continued" for the probe, projected and trained on to the end of the lineage; "retrained" for the
             chain from scratch, for the whole lineage.
     Raises:
@@ -56,16 +58,22 @@ class Growth(Strategy):
         initial_epochs: float | None = None,
         probe_epochs: float | None = None,
         clear: float = 0.05,
+        faint: float = 0.01,
         result: Outcome = "continued",
     ) -> None:
         if result not in get_args(Outcome):
             raise ConfigurationError(f'growth: result is "{result}"; it is one of {", ".join(get_args(Outcome))}.')
-        for what, number in (("initial_epochs", initial_epochs), ("probe_epochs", probe_epochs), ("clear", clear)):
+        for what, number in (
+            ("initial_epochs", initial_epochs),
+            ("probe_epochs", probe_epochs),
+            ("clear", clear),
+            ("faint", faint),
+        ):
             if number is not None and not number > 0:
                 raise ConfigurationError(f"growth: {what} is {number}; it must be positive.")
         self.groups = None if groups is None else [str(subgroup) for subgroup in groups]
-        self.initial_epochs, self.probe_epochs, self.clear = initial_epochs, probe_epochs, clear
-        self.result = result
+        self.initial_epochs, self.probe_epochs = initial_epochs, probe_epochs
+        self.clear, self.faint, self.result = clear, faint, result
 
     @property
     def name(self) -> str:
@@ -100,7 +108,10 @@ class Growth(Strategy):
         optimizer = carry_optimizer(start.state.optimizer, source=start.state.network, target=free)
         probe = session.train_on(TrainingState(free, optimizer, first), second, move="relax all sites", parent=start)
         session.record_selection(1, 2, [probe], [probe])
-        chain = self._chain(probe.state.network, members, trainer)
+        evidence = growth_evidence(probe.state.network, members)
+        named = {H.name: value for H, value in evidence.items()}
+        session.write({"event": "growth", "candidate": probe.candidate.number, "evidence": named})
+        chain = self._chain(probe.state.network, members, evidence, trainer)
         if self.result == "retrained":
             state, move = trainer.start(session.fresh(chain)), "retrain with what grew"
         else:
@@ -117,15 +128,17 @@ class Growth(Strategy):
         probe = max(1, round(total / 3)) if self.probe_epochs is None else round(self.probe_epochs * per_epoch)
         return first, first + probe
 
-    def _chain(self, probe: nn.Module, members: Sequence[Subgroup], trainer: Trainer) -> dict[str, Subgroup]:
+    def _chain(
+        self, probe: nn.Module, members: Sequence[Subgroup], evidence: Mapping[Subgroup, float], trainer: Trainer
+    ) -> dict[str, Subgroup]:
         whole, bottom = members[-1], reduce(operator.and_, members)
-        evidence = growth_evidence(probe, members)
-        kept = max(evidence, key=lambda H: (evidence[H], H.order), default=bottom)
         names = list(sites(probe))
-        if kept == bottom or evidence[kept] < self.clear:
+        kept = max(evidence, key=lambda H: (evidence[H], H.order), default=bottom)
+        if evidence.get(kept, 0.0) < self.faint:
             kept = bottom
-            if not _is_worse(constrain(probe, whole), constrain(probe, bottom), trainer):
-                return dict.fromkeys(names, whole)
+        is_clear = evidence.get(kept, 0.0) >= self.clear
+        if not is_clear and not _is_worse(constrain(probe, whole), constrain(probe, kept), trainer):
+            return dict.fromkeys(names, whole)
         chain = dict.fromkeys(names, kept)
         reference = constrain(probe, chain)
         for name in names[:-1]:

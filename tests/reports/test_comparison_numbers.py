@@ -202,7 +202,14 @@ def test_the_order_of_rows_changes_no_number(compared, seed):
 
 @pytest.mark.parametrize(
     ("name", "is_search"),
-    [("evolutionary", True), ("evolutionary:40", True), ("differentiable", True), ("static:C4", False), ("x", False)],
+    [
+        ("evolutionary", True),
+        ("evolutionary:40", True),
+        ("differentiable", True),
+        ("growth", True),
+        ("static:C4", False),
+        ("x", False),
+    ],
 )
 def test_searches_are_known_by_name(row, name, is_search):
     assert compare([row(name, 0, 0.1)]).strategies[0].is_search is is_search

@@ -35,6 +35,7 @@ def test_retrained_it_is_the_chain_trained_by_hand(data, network, settings):
         ({"initial_epochs": 3.0}, "each of the three stretches needs a step"),
         ({"probe_epochs": 0.01}, "each of the three stretches needs a step"),
         ({"clear": 0.0}, "clear is 0.0"),
+        ({"faint": -1.0}, "faint is -1.0"),
         ({"result": "mixture"}, 'result is "mixture"; it is one of continued, retrained'),
     ],
 )
@@ -65,4 +66,6 @@ def test_the_symmetry_that_a_task_is_known_to_have_is_found(truth):
     settings = em.training.TrainingSettings(epochs=10, batch_size=50, device="cpu")
     result = Growth().run(start, textures, training=settings)
     assert result.candidate.constraints[-1] == truth
+    evidence = next(line["evidence"] for line in result.history if line["event"] == "growth")
+    assert max(evidence, key=evidence.get) == truth
     assert result.test_error < 0.05  # chance is 0.5

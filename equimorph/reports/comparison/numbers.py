@@ -12,7 +12,7 @@ from statistics import fmean, quantiles, stdev
 from equimorph.reports.comparison.pairs import Pair, compare_pair, correct_by_holm
 from equimorph.reports.comparison.records import Row
 
-_SEARCHES = ("evolutionary", "differentiable")
+_SEARCHES = ("evolutionary", "differentiable", "growth")
 
 
 @dataclass(frozen=True)
