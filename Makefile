@@ -18,7 +18,7 @@ demo: install
 		echo "The demo has run already: open $(DEMO)/report.html (remove $(DEMO) to run it again)."; \
 	else \
 		rm -rf $(DEMO) && \
-		$(BIN)/equimorph search --data digits --group D4 --subgroups C1,C4,D4 --fields 4 --epochs 18 \
+		$(BIN)/equimorph search --data digits --strategy evolutionary --group D4 --subgroups C1,C4,D4 --fields 4 --epochs 18 \
 			--initial-epochs 6 --generations 3 --population 3 --children 8 --out $(DEMO); \
 	fi
 

@@ -146,9 +146,9 @@ class PaperNetwork(nn.Sequential):
             generator: Where the initial values are drawn from.
         Example:
             >>> network = PaperNetwork(group="D4", image_size=28, in_channels=1, num_classes=10, fields=2, depth=4)
-            >>> sizes = [sum(p.numel() for p in one.parameters()) for one in (network, network.narrowed(7_000))]
-            >>> sizes, network.narrowed(7_000).arguments["fields"]
-            ([7050, 6922], [6, 12])
+            >>> sizes = [sum(p.numel() for p in one.parameters()) for one in (network, network.narrowed(6_708))]
+            >>> sizes, network.narrowed(6_708).arguments["fields"]
+            ([6708, 5978], [5, 10])
         """
         trivial = group_named("C1", dim=self.arguments["dim"])
         first, second = self.arguments["fields"]
