@@ -93,7 +93,19 @@ def test_hostile_names_stay_text(make, row):
     assert HOSTILE in show(path)
     table = path.with_name("table.md").read_text(encoding="utf-8")
     assert "<" not in table
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines() if line.startswith("|")} == {9}
+    bars = [
+        {len(re.findall(r"(?<!\\)\|", line)) for line in part.splitlines()}
+        for part in table.split("\n\n")
+        if part.startswith("|")
+    ]
+    assert bars == [{9}, {10}]
+
+
+def against_others(rows):
+    """Each search with each strategy that is none."""
+    comparison = compare(rows)
+    others = [each for each in comparison.strategies if not each.is_search]
+    return [(search.name, other.name) for search in comparison.searches for other in others]
 
 
 def test_the_markdown_table_is_in_the_page_and_beside_it(make, compared):
@@ -101,7 +113,10 @@ def test_the_markdown_table_is_in_the_page_and_beside_it(make, compared):
     table = path.with_name("table.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"<pre>(.*?)</pre>", path.read_text(encoding="utf-8"), re.DOTALL)
     assert unescape(shown) == table
-    head, rule, *rows = table.splitlines()
+    strategies, _, verdicts, *_ = table.split("\n\n")
+    assert verdicts.splitlines()[0].startswith("| search | against | seeds | difference | 95 % interval |")
+    assert len(verdicts.splitlines()) == 2 + len(against_others(compared))
+    head, rule, *rows = strategies.splitlines()
     assert head.startswith("| strategy | runs | architecture | parameters | validation error | test error |")
     assert rule.count("---") == 8
     assert rows[2] == ("| evolutionary | 5 | D4, C4 ×7 | 1,500 | 4.94 ± 0.30 % | 4.94 ± 0.30 % | 4.0 × | 1.5 min |")

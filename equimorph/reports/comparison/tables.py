@@ -20,6 +20,7 @@ from equimorph.reports.shell import make_table
 
 _STRATEGY = ("strategy", "runs", "architecture", "parameters", "validation error", "test error", "samples", "time")
 _PAIR = ("first", "second", "seeds", "difference", "95 % interval", "p (t)", "p (Holm)", "p (Wilcoxon)")
+_VERDICT = ("search", "against", *_PAIR[2:], "verdict")
 _RUN = ("strategy", "seed", "split", "architecture", "parameters", "validation error", "test error", "samples", "time")
 _NUMERIC = {*_STRATEGY, *_PAIR, *_RUN} - {"strategy", "architecture", "first", "second"}
 _SIGNIFICANT = 0.05
@@ -39,9 +40,9 @@ def make_strategy_table(comparison: Comparison) -> str:
 
 def make_verdict_table(comparison: Comparison) -> str:
     """Each search against each other strategy, with the word for how it stands."""
-    pairs = [pair for search in comparison.searches for pair in comparison.pairs_of(search)]
+    pairs = _pairs_of_searches(comparison)
     return make_table(
-        ["search", "against", *_PAIR[2:], "verdict"],
+        _VERDICT,
         [[*_describe_pair(pair), pair.verdict] for pair in pairs],
         caption=_explain_pairs(pairs),
         numeric=_NUMERIC,
@@ -93,11 +94,25 @@ def make_run_table(comparison: Comparison) -> str:
 
 
 def make_markdown(comparison: Comparison) -> str:
-    """The table of strategies for a README, with what its numbers mean below it."""
-    head = [_STRATEGY, tuple("---:" if name in _NUMERIC else "---" for name in _STRATEGY)]
-    rows = [tuple(_escape_markdown(cell) for cell in _describe(comparison, each)) for each in comparison.strategies]
-    lines = [f"| {' | '.join(cells)} |" for cells in (*head, *rows)]
-    return "\n".join([*lines, "", _explain(comparison), ""])
+    """The table of strategies for a README or a paper, and below it the searches against all that are none."""
+    strategies = [_describe(comparison, each) for each in comparison.strategies]
+    parts = [*_make_markdown_table(_STRATEGY, strategies), "", _explain(comparison), ""]
+    searches = {search.name for search in comparison.searches}
+    pairs = [pair for pair in _pairs_of_searches(comparison) if pair.second not in searches]
+    if pairs:
+        verdicts = [[*_describe_cells(pair), pair.verdict] for pair in pairs]
+        parts += [*_make_markdown_table(_VERDICT, verdicts), "", _explain_pairs(pairs), ""]
+    return "\n".join(parts)
+
+
+def _make_markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    marks = ["---:" if name in _NUMERIC else "---" for name in head]
+    escaped = [[_escape_markdown(cell) for cell in cells] for cells in rows]
+    return [f"| {' | '.join(cells)} |" for cells in (head, marks, *escaped)]
+
+
+def _pairs_of_searches(comparison: Comparison) -> list[Pair]:
+    return [pair for search in comparison.searches for pair in comparison.pairs_of(search)]
 
 
 def _explain(comparison: Comparison) -> str:
@@ -131,9 +146,12 @@ def _describe(comparison: Comparison, strategy: Strategy) -> list[str]:
 
 
 def _describe_pair(pair: Pair) -> list[str]:
+    return [escape(cell) for cell in _describe_cells(pair)]
+
+
+def _describe_cells(pair: Pair) -> list[str]:
     cells = [pair.first, pair.second, f"{pair.n}", tell_points(pair.mean), tell_interval(pair)]
-    cells += [tell_p(value) for value in (pair.p_student, pair.p_holm, pair.p_wilcoxon)]
-    return [escape(cell) for cell in cells]
+    return cells + [tell_p(value) for value in (pair.p_student, pair.p_holm, pair.p_wilcoxon)]
 
 
 def _make_cell(comparison: Comparison, row: Strategy, column: Strategy) -> str:
