@@ -39,7 +39,7 @@ from equimorph.search._base import ambient_group
 from equimorph.search.catalog import FORMS, split_names
 from equimorph.training import Trainer
 
-_DEFAULT = "evolutionary,differentiable,static:G,static:C1,augmented"
+_DEFAULT = "growth,differentiable,static:G,static:C1,augmented"
 _NOT_COMPARED = ("config", "out", "debug", "subcommand", "strategies", "seeds", "device")
 
 

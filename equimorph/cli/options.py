@@ -46,7 +46,8 @@ def add_strategy_options(add: _Add) -> None:
         "--initial-epochs",
         type=float | None,
         default=None,
-        help="evolutionary: epochs of the first network before it is relaxed (default: a third of --epochs)",
+        help="evolutionary: epochs of the first networks before they are relaxed (default: a third of --epochs for one "
+        "network, 0.6 of them for one at each subgroup)",
     )
     add("--population", type=int, default=5, help="evolutionary: candidates that go on from a generation, at least")
     add(
