@@ -19,6 +19,7 @@ demo: install
 	else \
 		rm -rf $(DEMO) && \
 		$(BIN)/equimorph search --data digits --strategy evolutionary --group D4 --subgroups C1,C4,D4 --fields 4 --epochs 18 \
+			--evolutionary-start group --selection pareto \
 			--initial-epochs 6 --generations 3 --population 3 --children 8 --out $(DEMO); \
 	fi
 

@@ -28,7 +28,7 @@ GROUPS = ("C1", "D1@90", "C2", "D2@0", "C4", "D4")
 STRATEGIES = (
     "growth",
     "differentiable",
-    "evolutionary:generations=2+children=8+population=3",
+    "evolutionary",
     "static:D4",
     "static:C1",
 )

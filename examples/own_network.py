@@ -40,7 +40,15 @@ def main(arguments: list[str] | None = None) -> None:
     data = em.data.load("digits")
     settings = em.training.TrainingSettings(epochs=options.epochs, optimizer="adam", lr=3e-3)
     for moves in ("paper", "tails"):
-        search = em.search.Evolutionary(groups=["C1", "C4", "D4"], generations=2, population=2, moves=moves)
+        search = em.search.Evolutionary(
+            groups=["C1", "C4", "D4"],
+            generations=2,
+            population=2,
+            children=None,
+            start="group",
+            selection="pareto",
+            moves=moves,
+        )
         network = make_network("D4", 4, data.num_classes)
         result = search.run(network, data, training=settings)
         words = describe_architecture(list(em.sites(result.best)), result.candidate.constraints)

@@ -41,7 +41,7 @@ def add_data_options(add: _Add) -> None:
 def add_strategy_options(add: _Add) -> None:
     """What the two searches take."""
     add("--epochs", type=float, default=30.0, help="length of a lineage: what the returned network is trained for")
-    add("--generations", type=int, default=5, help="evolutionary: rounds of relaxing and selecting")
+    add("--generations", type=int, default=2, help="evolutionary: rounds of relaxing and selecting")
     add(
         "--initial-epochs",
         type=float | None,
@@ -49,7 +49,7 @@ def add_strategy_options(add: _Add) -> None:
         help="evolutionary: epochs of the first networks before they are relaxed (default: a third of --epochs for one "
         "network, 0.6 of them for one at each subgroup)",
     )
-    add("--population", type=int, default=5, help="evolutionary: candidates that go on from a generation, at least")
+    add("--population", type=int, default=2, help="evolutionary: candidates that go on from a generation")
     add(
         "--moves",
         type=str,
@@ -59,20 +59,20 @@ def add_strategy_options(add: _Add) -> None:
     add(
         "--children",
         type=int | None,
-        default=None,
-        help="evolutionary: candidates trained in a generation, at most (default: all)",
+        default=3,
+        help="evolutionary: candidates trained in a generation, at most; null for all",
     )
     add(
         "--evolutionary-start",
         type=str,
-        default="group",
-        help="evolutionary: group, one network at G; members, one for each subgroup",
+        default="members",
+        help="evolutionary: members, one network for each subgroup; group, one at G",
     )
     add(
         "--selection",
         type=str,
-        default="pareto",
-        help="evolutionary: pareto, the front of error and size; halving, the least errors, half as many each time",
+        default="halving",
+        help="evolutionary: halving, the least errors, half as many each time; pareto, the front of error and size",
     )
     add(
         "--start",

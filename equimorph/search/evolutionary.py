@@ -45,12 +45,12 @@ class Evolutionary(Strategy):
         initial_epochs: What the first networks train for before they are relaxed; when left out, a third of the
             lineage for a single one, and 0.6 of it for one at each member, since what sets them apart may show late.
         children: Train at most this many candidates a generation. The parents themselves come first, the others are
-            drawn at random. No limit when left out.
-        start: "group" for the network as given; "members" for one network at each member of [G], from scratch, the
-            first epochs of every `static:H`, so that none of these is out of reach.
-        selection: "pareto" for the front of (validation error, parameters), filled up to the population; "halving" for
-            the least validation errors, and half as many parents and children from one generation to the next, so that
-            most of the training goes to few.
+            drawn at random. No limit when None.
+        start: "members" for one network at each member of [G], from scratch, whose first epochs are those of
+            `static:H`, so that none of these is out of reach; "group" for the network as given alone.
+        selection: "halving" for the least validation errors, and half as many parents and children from one generation
+            to the next, so that most of the training goes to few; "pareto" for the front of (validation error,
+            parameters), filled up to the population.
         choose: Which candidates of a generation are the parents of the next, instead of `selection`.
     Raises:
         ConfigurationError: A value outside its range.
@@ -61,26 +61,27 @@ class Evolutionary(Strategy):
         ...     group="D4", image_size=12, in_channels=1, num_classes=10, fields=1, depth=2, kernel_size=3
         ... )
         >>> settings = em.training.TrainingSettings(epochs=2, batch_size=250)
-        >>> search = Evolutionary(groups=["C4", "D4"], generations=1)
+        >>> search = Evolutionary(groups=["C4", "D4"], generations=1)  # the paper's: start="group", selection="pareto"
         >>> result = search.run(network, data, training=settings)
         >>> len(result.history) > 4, result.candidate.last_epoch
         (True, 2.0)
 
-    Source: Maile, Wilson and Forré (2023), section 4.1. Where their search trains every generation for the same time,
-        ours fixes the length of the lineage, so that it is compared with other methods at equal training.
+    Source: Maile, Wilson and Forré (2023), section 4.1, whose search has `start` "group", `selection` "pareto", `moves`
+        "paper", `population` 5 and `children` None; the other values are ours. Theirs trains every generation for the
+        same time, ours fixes the length of the lineage, to be compared with other methods at equal training.
     """
 
     def __init__(
         self,
         *,
         groups: Sequence[str | Subgroup] | None = None,
-        generations: int = 5,
-        population: int = 5,
+        generations: int = 2,
+        population: int = 2,
         moves: MoveSet = "tails",
         initial_epochs: float | None = None,
-        children: int | None = None,
-        start: Start = "group",
-        selection: Selection = "pareto",
+        children: int | None = 3,
+        start: Start = "members",
+        selection: Selection = "halving",
         choose: Choice | None = None,
     ) -> None:
         for what, number in (("generations", generations), ("population", population), ("children", children)):

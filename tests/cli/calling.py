@@ -17,7 +17,11 @@ SMALL = {
     "kernel-size": "3",
     "head-units": "4",
     "epochs": "2",
+    "evolutionary-start": "group",
+    "selection": "pareto",
     "generations": "1",
+    "population": "5",
+    "children": "null",
     "batch-size": "250",
 }
 

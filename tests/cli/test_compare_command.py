@@ -296,11 +296,13 @@ def test_static_g_is_the_whole_group_whichever_it_is(tmp_path):
 
 
 def test_searches_and_mixtures_are_compared_under_the_name_that_was_typed(tmp_path):
-    names = "evolutionary:children=2,differentiable:result=mixture+tied=true,rpp"
+    names = "evolutionary:children=2+start=group+selection=pareto,differentiable:result=mixture+tied=true,rpp"
     assert compare(tmp_path / "run", strategies=names, seeds="1").status == 0
     rows = {row.strategy: row for row in rows_of(tmp_path / "run")}
     assert list(rows) == names.split(",")
-    assert rows["evolutionary:children=2"].samples == 50 + 2 * 50  # the first network, then two for half an epoch
+    assert (
+        rows["evolutionary:children=2+start=group+selection=pareto"].samples == 50 + 2 * 50
+    )  # the first network, then two for half an epoch
     assert rows["differentiable:result=mixture+tied=true"].samples == 2 * (50 + 20)  # 80 to train on, 20 held out
     assert rows["differentiable:result=mixture+tied=true"].architecture.startswith("mixture, mostly ")
     assert rows["rpp"].architecture.startswith("mixture, mostly ")

@@ -19,11 +19,11 @@ from equimorph.training import Trainer, TrainingSettings
 
 EPOCHS = 2
 SETTINGS = TrainingSettings(epochs=EPOCHS, batch_size=32, device="cpu")  # 3 steps an epoch
-SMALL_SEARCH = "generations=1+population=2+children=4"
+SMALL_SEARCH = "generations=1+population=2+children=4+start=group+selection=pareto"
 PRIOR_RUNS = {"discretised": "differentiable", "mixture": "differentiable:result=mixture"}
 STRATEGIES = [
     f"evolutionary:{SMALL_SEARCH}",
-    f"evolutionary:{SMALL_SEARCH}+start=members+selection=halving",
+    "evolutionary:initial_epochs=0.3",
     "growth",
     "growth:result=retrained",
     "differentiable",

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from evolving import from_group
 
 import equimorph as em
 from equimorph.errors import ConfigurationError, DivergedError, SiteError
@@ -24,16 +25,16 @@ def result(data):
         group="D4", image_size=12, in_channels=1, num_classes=10, fields=1, depth=2, kernel_size=3, head_units=8
     )
     settings = em.training.TrainingSettings(epochs=3, batch_size=32, device="cpu")
-    return Evolutionary(groups=["C1", "C4", "D4"], generations=2, population=2).run(network, data, training=settings)
+    return from_group(groups=["C1", "C4", "D4"], generations=2, population=2).run(network, data, training=settings)
 
 
 def test_the_same_seed_gives_the_same_history_byte_for_byte(data, network, settings, tmp_path):
     for name in ("one", "two"):
-        Evolutionary(generations=2, population=2, children=4).run(network, data, training=settings, out=tmp_path / name)
+        from_group(generations=2, population=2, children=4).run(network, data, training=settings, out=tmp_path / name)
     one, two = ((tmp_path / name / "history.jsonl").read_bytes() for name in ("one", "two"))
     assert one == two
     other = dataclasses.replace(settings, seed=1)
-    Evolutionary(generations=2, population=2, children=4).run(network, data, training=other, out=tmp_path / "three")
+    from_group(generations=2, population=2, children=4).run(network, data, training=other, out=tmp_path / "three")
     assert (tmp_path / "three" / "history.jsonl").read_bytes() != one
 
 
@@ -97,7 +98,7 @@ def test_epochs_of_a_lineage_follow_each_other(result):
 
 def test_the_network_that_was_given_is_left_as_it_was(data, network, settings):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    Evolutionary(generations=1, children=2).run(network, data, training=settings)
+    from_group(generations=1, children=2).run(network, data, training=settings)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -128,7 +129,7 @@ def test_going_on_as_a_child_is_going_on_without_a_break(data, network, settings
 
 
 def test_the_number_of_children_can_be_bounded_and_parents_come_first(data, network, settings):
-    result = Evolutionary(generations=2, population=2, children=3).run(network, data, training=settings)
+    result = from_group(generations=2, population=2, children=3).run(network, data, training=settings)
     selections = {line["generation"]: line["parents"] for line in lines(result, "selection")}
     for generation in (1, 2):
         children = [line for line in lines(result, "candidate") if line["generation"] == generation]
@@ -142,14 +143,14 @@ def test_the_test_set_is_used_once_at_the_end(data, network, settings, monkeypat
     used = []
     evaluate = Trainer.evaluate
     monkeypatch.setattr(Trainer, "evaluate", lambda self, net, split: used.append(split) or evaluate(self, net, split))
-    result = Evolutionary(generations=1, children=2).run(network, data, training=settings)
+    result = from_group(generations=1, children=2).run(network, data, training=settings)
     assert used.count("test") == 1 and used[-1] == "test"
     assert result.test_error == lines(result, "result")[0]["test_error"]
 
 
 def test_choices_do_not_depend_on_the_test_set(data, network, settings):
     spoilt = dataclasses.replace(data, test=dataclasses.replace(data.test, y=(data.test.y + 1) % 10))
-    one, other = (Evolutionary(generations=1, children=3).run(network, d, training=settings) for d in (data, spoilt))
+    one, other = (from_group(generations=1, children=3).run(network, d, training=settings) for d in (data, spoilt))
     assert one.history[:-1] == other.history[:-1]
     assert one.candidate == other.candidate
 
@@ -163,7 +164,7 @@ def test_a_candidate_that_diverges_is_dropped_and_marked_and_the_run_goes_on(dat
         value = torch.nn.functional.cross_entropy(outputs, targets)
         return value * float("nan") if sum(calls) == 3 + 3 + 2 and outputs.requires_grad else value
 
-    search = Evolutionary(groups=["C4", "D4"], generations=2, initial_epochs=1, population=9)
+    search = from_group(groups=["C4", "D4"], generations=2, initial_epochs=1, population=9)
     result = search.run(network, data, training=settings, loss=loss, out=tmp_path / "run")
     diverged = [line for line in lines(result, "candidate") if line["status"] == "diverged"]
     assert [(line["candidate"], line["diverged_at_step"]) for line in diverged] == [(2, 4)]
@@ -178,7 +179,7 @@ def test_a_candidate_that_diverges_is_dropped_and_marked_and_the_run_goes_on(dat
 def test_a_first_network_that_diverges_ends_the_run_with_its_step(data, network, settings, tmp_path):
     wild = dataclasses.replace(settings, lr=1e30)
     with pytest.raises(DivergedError, match=r"first network.*at step \d+.*--lr"):
-        Evolutionary(generations=1).run(network, data, training=wild, out=tmp_path / "run")
+        from_group(generations=1).run(network, data, training=wild, out=tmp_path / "run")
     history = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert history[-1]["status"] == "diverged"
 
@@ -187,7 +188,7 @@ def test_other_losses_and_metrics_are_taken(data, network, settings):
     def top3_error(outputs, targets):
         return 1 - (outputs.topk(3).indices == targets[:, None]).any(1).double().mean()
 
-    search = Evolutionary(generations=1, children=2)
+    search = from_group(generations=1, children=2)
     usual = search.run(network, data, training=settings)
     lenient = search.run(network, data, training=settings, metric=top3_error)
     assert lenient.candidate.validation_error < usual.candidate.validation_error
@@ -212,19 +213,19 @@ def test_other_losses_and_metrics_are_taken(data, network, settings):
 )
 def test_wrong_settings_are_named_before_anything_is_written(options, needed, data, network, settings, tmp_path):
     with pytest.raises(em.EquimorphError, match=needed):
-        Evolutionary(**options).run(network, data, training=settings, out=tmp_path / "run")
+        from_group(**options).run(network, data, training=settings, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_networks_that_cannot_be_searched_are_refused(data, network, settings):
     with pytest.raises(SiteError, match="no sites"):
-        Evolutionary().run(torch.nn.Sequential(torch.nn.Flatten()), data, training=settings)
+        from_group().run(torch.nn.Sequential(torch.nn.Flatten()), data, training=settings)
     growing = em.relax(network, {"block1.conv": "C1"})
     with pytest.raises(ConfigurationError, match="grow with depth"):
-        Evolutionary().run(growing, data, training=settings)
+        from_group().run(growing, data, training=settings)
     odd = em.relax(network, "D2@45")
     with pytest.raises(ConfigurationError, match="starts at D2@45"):
-        Evolutionary().run(odd, data, training=settings)
+        from_group().run(odd, data, training=settings)
 
 
 HALVING = {"start": "members", "selection": "halving", "initial_epochs": 1.0, "generations": 2}

@@ -7,16 +7,17 @@ import sys
 import pytest
 import safetensors.torch
 import torch
+from evolving import from_group
 from torch import nn
 
 import equimorph as em
 from equimorph.errors import RunFolderError
-from equimorph.search import Evolutionary, Static
+from equimorph.search import Static
 
 
 @pytest.fixture
 def run(data, network, settings, tmp_path):
-    return Evolutionary(generations=1, children=3, population=2).run(
+    return from_group(generations=1, children=3, population=2).run(
         network, data, training=settings, out=tmp_path / "run"
     )
 
@@ -70,7 +71,7 @@ def test_an_existing_folder_is_not_touched(data, network, settings, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years of work")
     with pytest.raises(RunFolderError, match="exists already"):
-        Evolutionary(generations=1).run(network, data, training=settings, out=tmp_path / "run")
+        from_group(generations=1).run(network, data, training=settings, out=tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
@@ -83,7 +84,7 @@ def test_a_network_of_the_users_own_is_read_back_with_its_start(data, settings, 
         em.layers.GlobalAvgPool(),
         em.layers.Linear(2, 10, group=D4),
     )
-    result = Evolutionary(generations=1, children=3).run(own, data, training=settings, out=tmp_path / "run")
+    result = from_group(generations=1, children=3).run(own, data, training=settings, out=tmp_path / "run")
     with pytest.raises(RunFolderError, match="network of your own"):
         em.load(tmp_path / "run")
     x = data.standardize(data.test.x)
@@ -141,7 +142,7 @@ def test_a_network_that_uses_a_layer_twice_is_searched_and_read_back(data, setti
     lift = em.layers.Conv2d(1, 2, 3, group=D4, source="trivial")
     head = em.layers.Linear(2, 10, group=D4)
     start = nn.Sequential(lift, twice, nn.ReLU(), twice, em.layers.GlobalAvgPool(), head)
-    result = Evolutionary(generations=1, children=3).run(start, data, training=settings, out=tmp_path / "run")
+    result = from_group(generations=1, children=3).run(start, data, training=settings, out=tmp_path / "run")
     x = data.standardize(data.test.x)
     assert torch.equal(em.load(tmp_path / "run", network=start)(x), result.best(x))
     assert (tmp_path / "run" / "best" / "network.py").exists()

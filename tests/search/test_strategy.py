@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from evolving import from_group
+
 import equimorph as em
 from equimorph.search import Strategy
 
@@ -65,7 +67,7 @@ def test_an_observer_hears_of_every_line_step_and_selection(data, network, setti
             self.generations.append((generation, generations, len(parents), len(front)))
 
     notes = Notes()
-    search = em.search.Evolutionary(generations=2, children=3, population=2)
+    search = from_group(generations=2, children=3, population=2)
     result = search.run(network, data, training=settings, observer=notes)
     assert tuple(notes.lines) == result.history
     assert notes.steps == notes.planned_steps[-1] == result.history[-1]["samples"] // 32
