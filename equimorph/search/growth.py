@@ -29,10 +29,10 @@ class Growth(Strategy):
               is faint, or there is none, G unless its projection of the probe has a larger validation loss than that
               on H, or on the intersection
         H_i = G for the first sites, as many as that costs no validation loss; H for the others
-        project the probe on this chain, and train on; or train this chain from scratch
+        train this chain from scratch; or project the probe on it, and train on
 
     Noise grows in all directions alike, and what the data ask for in those alone that the symmetry of the data allows.
-    It costs one training, or with the last stretch from scratch one and a half, and a few looks at the validation set.
+    It costs one and a half trainings, or one when the probe is trained on, and a few looks at the validation set.
 
     Args:
         groups: [G]; `em.search_groups` when left out. G itself is always one of them.
@@ -40,8 +40,8 @@ class Growth(Strategy):
         probe_epochs: Epochs of the probe; a third of the lineage when left out.
         clear: The evidence that decides alone, in nats per dimension.
         faint: The least evidence that counts at all.
-        result: "continued" for the probe, projected and trained on to the end of the lineage; "retrained" for the
-            chain from scratch, for the whole lineage.
+        result: "retrained" for the chain from scratch, for the whole lineage; "continued" for the probe, projected and
+            trained on to the end of the lineage.
     Raises:
         ConfigurationError: A value outside its range.
     Example:
@@ -59,7 +59,7 @@ class Growth(Strategy):
         probe_epochs: float | None = None,
         clear: float = 0.05,
         faint: float = 0.01,
-        result: Outcome = "continued",
+        result: Outcome = "retrained",
     ) -> None:
         if result not in get_args(Outcome):
             raise ConfigurationError(f'growth: result is "{result}"; it is one of {", ".join(get_args(Outcome))}.')

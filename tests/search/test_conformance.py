@@ -25,7 +25,7 @@ STRATEGIES = [
     f"evolutionary:{SMALL_SEARCH}",
     "evolutionary:initial_epochs=0.3",
     "growth",
-    "growth:result=retrained",
+    "growth:result=continued",
     "differentiable",
     "differentiable:result=mixture",
     "differentiable:result=retrained",

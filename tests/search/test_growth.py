@@ -9,7 +9,7 @@ from equimorph.search import Growth
 
 
 def test_one_lineage_is_trained_and_no_more(data, network, settings):
-    result = Growth().run(network, data, training=settings)
+    result = Growth(result="continued").run(network, data, training=settings)
     lines = [line for line in result.history if line["event"] == "candidate"]
     assert [line["move"] for line in lines] == ["start", "relax all sites", "project on what grew"]
     assert result.history[-1]["samples"] == 3 * 96
@@ -17,7 +17,7 @@ def test_one_lineage_is_trained_and_no_more(data, network, settings):
 
 
 def test_retrained_it_is_the_chain_trained_by_hand(data, network, settings):
-    result = Growth(groups=["C4"], result="retrained").run(network, data, training=settings)
+    result = Growth(groups=["C4"]).run(network, data, training=settings)
     by_hand = em.search.Static(list(result.candidate.constraints)).run(network, data, training=settings)
     assert (result.test_error, result.candidate.validation_loss) == (
         by_hand.test_error,
@@ -64,7 +64,7 @@ def test_the_symmetry_that_a_task_is_known_to_have_is_found(truth):
         generator=torch.Generator().manual_seed(0),
     )
     settings = em.training.TrainingSettings(epochs=10, batch_size=50, device="cpu")
-    result = Growth().run(start, textures, training=settings)
+    result = Growth(result="continued").run(start, textures, training=settings)
     assert result.candidate.constraints[-1] == truth
     evidence = next(line["evidence"] for line in result.history if line["event"] == "growth")
     assert max(evidence, key=evidence.get) == truth
