@@ -9,7 +9,8 @@ from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, d
 from equimorph.spaces.catalog import space_described
 from equimorph.spaces.energy import Energy, energy_shares, energy_within
 from equimorph.spaces.expansion import Expansion
-from equimorph.spaces.mixed import LogitMixture, MixedSpace, Mixture, MixtureStart, TiedMixedSpace
+from equimorph.spaces.mixed import MixedSpace, TiedMixedSpace
+from equimorph.spaces.mixture import LogitMixture, Mixture, MixtureStart
 from equimorph.spaces.residual import ResidualSpace
 from equimorph.spaces.tied import TiedSpace
 

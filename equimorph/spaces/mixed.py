@@ -3,120 +3,19 @@
 from __future__ import annotations
 
 import math
-import operator
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from equimorph.errors import ConfigurationError, GroupError, MorphismError, ShapeError
+from equimorph.errors import ConfigurationError, GroupError
 from equimorph.groups import Orbits, Subgroup
 from equimorph.spaces._base import KernelShape, WeightSpace
 from equimorph.spaces.energy import energy_shares
 from equimorph.spaces.expansion import Expansion
 from equimorph.spaces.mixed_expansion import MixedExpansion, MixedProjection
-
-MixtureStart = Literal["uniform", "prior"]
-SKIP = "skip"
-
-_PRIOR_LOGIT = -2.0  # of every member but G; section 3 of the method
-
-
-class Mixture(WeightSpace):
-    """What a search over subgroups sees of a weight space: members, and how much of the kernel is each one's.
-
-    Attributes:
-        members: H_1, ..., H_m, largest first.
-    """
-
-    members: tuple[Subgroup, ...]
-
-    @abstractmethod
-    def shares(self) -> dict[str, float]:
-        """For each member by name, its share of the kernel; they add up to one."""
-
-    def merge(self) -> Tensor:
-        """The single dense kernel W, an ordinary convolution weight, without a gradient."""
-        return self.dense_weight().detach().clone()
-
-    @property
-    def constraint(self) -> Subgroup:
-        """The intersection of the members, which every one of their kernels commutes with."""
-        return reduce(operator.and_, self.members)
-
-    def check_relaxation(self, subgroup: Subgroup) -> None:
-        """Refuse every subgroup but the one that the mixture commutes with, as whose layer its kernel goes on."""
-        if subgroup != self.constraint:
-            names = ", ".join(member.name for member in self.members)
-            raise MorphismError(
-                f"relax: a mixture of {names} cannot be relaxed to {subgroup.name}; it commutes with "
-                f"{self.constraint.name} and becomes one layer of that group, or of a single member by em.discretize."
-            )
-
-
-class LogitMixture(Mixture):
-    """A mixture whose weights are z = softmax(alpha / temperature)."""
-
-    logits: nn.Parameter
-    temperature: Tensor
-    identity: Tensor
-    family: str
-
-    def __init__(
-        self,
-        shape: KernelShape,
-        members: Sequence[Subgroup],
-        *,
-        start: MixtureStart,
-        skip: bool,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-    ) -> None:
-        super().__init__(shape)
-        self.members = check_members(shape, members)
-        if start not in get_args(MixtureStart):
-            raise ConfigurationError(f'mixture: start is "{start}"; it is one of uniform, prior.')
-        if skip:
-            self.register_buffer("identity", _identity_rows(shape, device=device, dtype=dtype), persistent=False)
-        self.has_skip = skip
-        logits = torch.full((len(self.members) + skip,), 0.0 if start == "uniform" else _PRIOR_LOGIT)
-        logits[0] = 0.0
-        self.logits = nn.Parameter(logits.to(device=device, dtype=dtype or torch.get_default_dtype()))
-        self.register_buffer("temperature", torch.ones((), device=device, dtype=self.logits.dtype))
-
-    @property
-    def member_names(self) -> tuple[str, ...]:
-        """What each logit belongs to: the subgroups, largest first, and "skip" where there is one."""
-        return (*(member.name for member in self.members), *([SKIP] if self.has_skip else []))
-
-    def mixture_weights(self) -> Tensor:
-        """z = softmax(alpha / temperature), shape (members,)."""
-        return torch.softmax(self.logits / self.temperature, 0)
-
-    def penalties(self) -> dict[str, float]:
-        """No weight decay on the logits, which would draw z to uniform."""
-        return {"logits": 0.0}
-
-    def description(self) -> dict[str, Any]:
-        """The family, the members' names and whether there is a skip member."""
-        return {"space": self.family, "members": [member.name for member in self.members], "skip": self.has_skip}
-
-    def extra_repr(self) -> str:
-        """What `print` shows of the space."""
-        return f"members={', '.join(self.member_names)}"
-
-    def _with_skip(self, rows: Tensor, weights: Tensor) -> Tensor:
-        return rows + weights[-1] * self.identity if self.has_skip else rows
-
-    def _initial_std(self, member: Subgroup | None) -> float:
-        """Of one member before mixing, as for a layer of that subgroup (`TiedSpace.reset_parameters`)."""
-        variance = 2 / self.shape.fan_in
-        if member is not None and self.shape.source == "regular" and self.shape.target == "trivial":
-            variance /= member.order
-        return math.sqrt(variance)
+from equimorph.spaces.mixture import LogitMixture, MixtureStart
 
 
 class MixedSpace(LogitMixture):
@@ -181,16 +80,14 @@ class MixedSpace(LogitMixture):
         self._bias_orbits = [shape.bias_orbits(member) for member in self.members] if bias else []
         self.expansion = MixedExpansion(self._orbits).to(device)
         self.bias_expansion = MixedExpansion(self._bias_orbits).to(device) if bias else None
-        options = {"device": device, "dtype": dtype}
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.empty(orbits.num_orbits, shape.columns, **options))  # type: ignore[arg-type]
-            for orbits in self._orbits
+            nn.Parameter(torch.empty(orbits.num_orbits, shape.columns, **options)) for orbits in self._orbits
         )
         self.biases = nn.ParameterList(
-            nn.Parameter(torch.empty(orbits.num_orbits, shape.out_fields, **options))  # type: ignore[arg-type]
-            for orbits in self._bias_orbits
+            nn.Parameter(torch.empty(orbits.num_orbits, shape.out_fields, **options)) for orbits in self._bias_orbits
         )
-        self.register_buffer("norms", torch.ones(len(self.members), **options))  # type: ignore[arg-type]
+        self.register_buffer("norms", torch.ones(len(self.members), **options))
         self.reset_parameters(generator)
 
     def shares(self) -> dict[str, float]:
@@ -355,30 +252,6 @@ class TiedMixedSpace(LogitMixture):
             self.bias.copy_(bias_rows)
 
 
-def check_members(shape: KernelShape, members: Sequence[Subgroup]) -> tuple[Subgroup, ...]:
-    """The members of a mixture, largest first.
-
-    Raises:
-        GroupError: There is none, one is named twice, or one belongs to another group.
-    """
-    if not members:
-        raise GroupError(
-            f"mixture: there are no members; name subgroups of {shape.group.name}, "
-            f"for instance C1 and {shape.group.name}."
-        )
-    for member in members:
-        if member.group != shape.group:
-            raise GroupError(
-                f"mixture: {member.name} is a subgroup of {member.group.name}, not of {shape.group.name}; "
-                f"choose among {', '.join(H.name for H in shape.group.subgroups())}."
-            )
-    if len(set(members)) != len(members):
-        raise GroupError(
-            f"mixture: {', '.join(member.name for member in members)} names a subgroup twice; name each once."
-        )
-    return tuple(sorted(members, key=lambda H: (-H.order, H.indices)))
-
-
 def _check_penalties(penalties: Mapping[str, float], members: Sequence[Subgroup]) -> dict[str, float]:
     """Penalties by name of the member, checked. The skip member has no parameter that one could act on."""
     names = [member.name for member in members]
@@ -388,21 +261,3 @@ def _check_penalties(penalties: Mapping[str, float], members: Sequence[Subgroup]
         if not penalty >= 0:
             raise ConfigurationError(f"mixture: the penalty of {name} is {penalty}; it must not be negative.")
     return dict(penalties)
-
-
-def _identity_rows(shape: KernelShape, *, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
-    """The kernel of the identity map: one where (o, g) = (c, u) and delta = 0."""
-    is_square = (shape.out_fields, shape.target) == (shape.in_fields, shape.source)
-    if not is_square or any(extent % 2 == 0 for extent in shape.kernel_size):
-        raise ShapeError(
-            f"mixture: a skip member needs equal in and out features and odd kernels, got {shape.in_fields} "
-            f"{shape.source} -> {shape.out_fields} {shape.target} with kernel {shape.kernel_size}; "
-            "leave skip out there."
-        )
-    num_index, num_positions = shape.out_channels // shape.out_fields, math.prod(shape.kernel_size)
-    rows = torch.zeros(
-        num_index, num_index, num_positions, shape.out_fields, shape.in_fields, device=device, dtype=dtype
-    )
-    index, field = torch.arange(num_index)[:, None], torch.arange(shape.out_fields)
-    rows[index, index, num_positions // 2, field, field] = 1
-    return rows.view(-1, shape.columns)

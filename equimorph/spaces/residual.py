@@ -11,7 +11,8 @@ from equimorph.errors import ConfigurationError
 from equimorph.groups import Orbits
 from equimorph.spaces._base import KernelShape, WeightSpace
 from equimorph.spaces.energy import energy_shares
-from equimorph.spaces.mixed import Mixture
+from equimorph.spaces.expansion import Expansion
+from equimorph.spaces.mixture import Mixture
 from equimorph.spaces.tied import TiedSpace
 
 
@@ -109,16 +110,19 @@ class ResidualSpace(Mixture):
     @torch.no_grad()
     def take(self, space: WeightSpace) -> None:
         """Start from the kernel of another space: w from its projection on G, V the rest, in place."""
-        expansions = ((self.equivariant.weight, self.equivariant.weight_expansion, self.weight, space.rows()),)
-        bias_rows = space.bias_rows()
-        if self.bias is not None and bias_rows is not None:
-            assert self.equivariant.bias is not None and self.equivariant.bias_expansion is not None
-            expansions += ((self.equivariant.bias, self.equivariant.bias_expansion, self.bias, bias_rows),)  # type: ignore[assignment]
-        for table, expansion, residual, rows in expansions:
-            table.copy_(expansion.mean_over_orbits(rows))
-            residual.copy_(rows - expansion(table))
+        _divide(space.rows(), self.equivariant.weight, self.weight, self.equivariant.weight_expansion)
+        bias_rows, tied_bias = space.bias_rows(), self.equivariant.bias
+        if bias_rows is not None and tied_bias is not None and self.bias is not None:
+            assert self.equivariant.bias_expansion is not None
+            _divide(bias_rows, tied_bias, self.bias, self.equivariant.bias_expansion)
 
     def description(self) -> dict[str, Any]:
         """The family and its penalties."""
         penalties = {"equivariant_penalty": self.equivariant_penalty, "residual_penalty": self.residual_penalty}
         return {"space": "residual", **penalties}
+
+
+def _divide(rows: Tensor, table: nn.Parameter, residual: nn.Parameter, expansion: Expansion) -> None:
+    """Put the projection of the rows into the table and what is left of them into the residual, in place."""
+    table.copy_(expansion.mean_over_orbits(rows))
+    residual.copy_(rows - expansion(table))
