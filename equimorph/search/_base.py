@@ -185,3 +185,18 @@ def members_with_whole(network: nn.Module, groups: Sequence[str] | None) -> tupl
     ambient = ambient_group(network)
     named = member_groups(ambient, groups)
     return tuple(H for H in ambient.subgroups() if H in {*named, ambient.whole})
+
+
+def searched_members(speaker: str, network: nn.Module, groups: Sequence[str] | None) -> tuple[Subgroup, ...]:
+    """[G] for a search, `members_with_whole`.
+
+    Raises:
+        ConfigurationError: G is the only member, so that there is nothing to choose from.
+    """
+    members = members_with_whole(network, groups)
+    if len(members) == 1:
+        raise ConfigurationError(
+            f"{speaker}: {members[0].name} is the only subgroup that sites may have, so there is nothing to search; "
+            "name smaller ones in groups (--subgroups)."
+        )
+    return members

@@ -12,7 +12,7 @@ from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.inspection import mixture_shares
 from equimorph.morphisms import discretize, mix, reinitialize
-from equimorph.search._base import Strategy, members_with_whole
+from equimorph.search._base import Strategy, members_with_whole, searched_members
 from equimorph.search.candidate import Member
 from equimorph.search.session import How, Session
 from equimorph.spaces import MixtureStart
@@ -123,12 +123,7 @@ class Differentiable(Strategy):
 
     def plan(self, network: nn.Module, trainer: Trainer) -> dict[str, Any]:
         """Check the members, and that there are steps for what follows the mixture."""
-        members = members_with_whole(network, self.groups)
-        if len(members) == 1:
-            raise ConfigurationError(
-                f"differentiable search: {members[0].name} is the only member, so there is nothing to search; "
-                "name smaller ones in groups (--subgroups)."
-            )
+        members = searched_members("differentiable search", network, self.groups)
         if self.result == "discretised" and not self._search_steps(trainer) < trainer.total_steps:
             raise ConfigurationError(
                 f"differentiable search: search_epochs leave none of the {trainer.settings.epochs:g} epochs to train "

@@ -13,7 +13,7 @@ from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.inspection import sites
 from equimorph.morphisms import relax
-from equimorph.search._base import Strategy, ambient_group, members_with_whole
+from equimorph.search._base import Strategy, ambient_group, members_with_whole, searched_members
 from equimorph.search.candidate import Member
 from equimorph.search.moves import Chain, MoveSet, relaxations
 from equimorph.search.selection import Choice, fittest, select
@@ -111,12 +111,7 @@ class Evolutionary(Strategy):
     def plan(self, network: nn.Module, trainer: Trainer) -> dict[str, Any]:
         """Check that every constraint of the network is in [G], and that each generation has a step to train."""
         ambient = ambient_group(network)
-        members = members_with_whole(network, self.groups)
-        if len(members) == 1:
-            raise ConfigurationError(
-                f"evolutionary search: {ambient.name} is the only subgroup that sites may have, so there is nothing to "
-                "search; name smaller ones in groups (--subgroups)."
-            )
+        members = searched_members("evolutionary search", network, self.groups)
         for site, constraint in sites(network).items():
             if self.start == "group" and constraint not in members:
                 names = ", ".join(H.name for H in members)

@@ -13,7 +13,7 @@ from equimorph.errors import ConfigurationError
 from equimorph.groups import Subgroup
 from equimorph.inspection import growth_evidence, sites
 from equimorph.morphisms import carry_optimizer, constrain, relax
-from equimorph.search._base import Strategy, members_with_whole
+from equimorph.search._base import Strategy, members_with_whole, searched_members
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer, TrainingState
@@ -82,12 +82,7 @@ class Growth(Strategy):
 
     def plan(self, network: nn.Module, trainer: Trainer) -> dict[str, Any]:
         """Check the members, and that each stretch has a step."""
-        members = members_with_whole(network, self.groups)
-        if len(members) == 1:
-            raise ConfigurationError(
-                f"growth: {members[0].name} is the only member, so there is nothing to search; name smaller ones in "
-                "groups (--subgroups)."
-            )
+        members = searched_members("growth", network, self.groups)
         first, second = self._ends(trainer)
         if not 0 < first < second < trainer.total_steps:
             raise ConfigurationError(
