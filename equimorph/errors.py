@@ -33,6 +33,10 @@ class RunFolderError(EquimorphError, OSError):
     """A run folder that exists already, or that is not one."""
 
 
+class AugmentationWarning(UserWarning):
+    """An augmentation that hides from a search what it is to find."""
+
+
 class DivergedError(EquimorphError, ArithmeticError):
     """A training whose loss stopped being a finite number.
 

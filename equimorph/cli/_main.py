@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 import sys
 import traceback
+import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
+from typing import TextIO
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from equimorph import __version__
-from equimorph.cli import compare, report, search
+from equimorph.cli import compare, data, report, search
+from equimorph.data import TASKS
+from equimorph.data.problems import DataProblemsError
 from equimorph.errors import EquimorphError
 
-_SUBCOMMANDS = {"search": search, "compare": compare, "report": report}
+_SUBCOMMANDS = {"search": search, "compare": compare, "report": report, "data": data}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given:
             parser.print_help()
             return 0
-        options = parser.parse_args(given)
+        options = _parsed(parser, given)
         chosen = options.subcommand
-        status: int = _SUBCOMMANDS[chosen].run(options[chosen])
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status: int = _SUBCOMMANDS[chosen].run(options[chosen])
         return status
     except (ArgumentError, EquimorphError, UnicodeDecodeError) as error:
         if debug:
@@ -44,6 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("equimorph: stopped.", file=sys.stderr)
         return 130
+
+
+def _parsed(parser: ArgumentParser, given: list[str]) -> Namespace:
+    """The options; those that suit a named data set are the defaults where the user gives none."""
+    options = parser.parse_args(given)
+    where, chosen, name = options.subcommand, options[options.subcommand], "data"
+    if where == "data":
+        where, chosen, name = f"data.{chosen.action}", chosen[chosen.action], "name"
+    task = TASKS.get(chosen.get(name) or "")
+    suited = {} if task is None else {key: value for key, value in task.settings.items() if key in chosen}
+    if not suited:
+        return options
+    parser.set_defaults({f"{where}.{key}": value for key, value in suited.items()})
+    return parser.parse_args(given)
 
 
 def _parser() -> ArgumentParser:
@@ -57,9 +77,21 @@ def _parser() -> ArgumentParser:
     subcommands = parser.add_subcommands(dest="subcommand")
     for name, module in _SUBCOMMANDS.items():
         subparser = ArgumentParser(description=module.__doc__, exit_on_error=False)
-        module.add_arguments(subparser)
         subcommands.add_subcommand(name, subparser, help=(module.__doc__ or "").splitlines()[0])
+        module.add_arguments(subparser)  # after it has its place: it may have subcommands of its own
     return parser
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one line, without where in the code it comes from."""
+    print(f"equimorph: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _one_line(error: Exception) -> str:
@@ -67,6 +99,8 @@ def _one_line(error: Exception) -> str:
         return "the --config file is not text in UTF-8."
     if isinstance(error, ArgumentError):
         return _in_options(" ".join(error.message.split()))
+    if isinstance(error, DataProblemsError):
+        return str(error)  # one line for each problem
     return " ".join(str(error).split())
 
 
@@ -74,7 +108,8 @@ def _in_options(message: str) -> str:
     """What the parser says of its keys and types, said of the options that a person typed."""
     found = re.fullmatch(r'Parser key "(?:\w+\.)?(\w+)": (.*?)\.? (?:Got|Given) value: (.*)', message)
     if found is None:
-        return re.sub(r"\b(?:search|compare|report)\.(\w+)", lambda key: _option(key[1]), message)
+        keys = r"\b(?:search|compare|report|data\.(?:list|show|audit))\.(\w+)"
+        return re.sub(keys, lambda key: _option(key[1]), message)
     key, expected, value = found.groups()
     choices = re.search(r"Literal\[(.*?)\]", expected)
     kinds = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
@@ -84,4 +119,4 @@ def _in_options(message: str) -> str:
 
 
 def _option(key: str) -> str:
-    return "RUN" if key == "run" else f"--{key.replace('_', '-')}"
+    return key.upper() if key in ("run", "name") else f"--{key.replace('_', '-')}"

@@ -30,6 +30,7 @@ from equimorph.cli.options import (
     make_training,
 )
 from equimorph.cli.progress import ProgressBar
+from equimorph.cli.reading import HOW_READ
 from equimorph.errors import ConfigurationError, DivergedError, RunFolderError
 from equimorph.inspection import mixture_shares
 from equimorph.reports.comparison import Row, read_rows, write_rows
@@ -37,10 +38,10 @@ from equimorph.reports.words import compact
 from equimorph.search import Result
 from equimorph.search._base import ambient_group
 from equimorph.search.catalog import FORMS, split_names
-from equimorph.training import Trainer
+from equimorph.training import Trainer, metric_named
 
 _DEFAULT = "growth,differentiable,static:G,static:C1,augmented"
-_NOT_COMPARED = ("config", "out", "debug", "subcommand", "strategies", "seeds", "device")
+_NOT_COMPARED = ("config", "out", "debug", "subcommand", "strategies", "seeds", "device", *HOW_READ)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -48,7 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--config", action="config", help="a YAML file with any of these options, such as config.yaml of a comparison")
     add("--out", type=str, required=True, help="the folder of the comparison; when it exists, it is gone on with")
-    add_data_options(add)
+    add_data_options(parser.add_argument_group("data").add_argument)
     add(
         "--strategies",
         type=str,
@@ -62,9 +63,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="draw training, validation and test set anew for each seed, where the test set is small",
     )
-    add_strategy_options(add)
-    add_network_options(add)
-    add_training_options(add)
+    add_strategy_options(parser.add_argument_group("strategy").add_argument)
+    add_network_options(parser.add_argument_group("network").add_argument)
+    add_training_options(parser.add_argument_group("training").add_argument)
     add("--debug", action="store_true", help="show the trace of an error")
 
 
@@ -102,7 +103,7 @@ def run(options: Any) -> int:
 def _check_strategies(names: list[str], options: Any, samples: data.ImageData) -> None:
     """Find out what is wrong with any of them before the first is run."""
     network = make_network(options, samples, 0)
-    trainer = Trainer(samples, make_training(options, 0))
+    trainer = Trainer(samples, make_training(options, 0), metric=metric_named(options.metric))
     for name in names:
         make_strategy(name, options).plan(network, trainer)
 
@@ -131,9 +132,11 @@ def _open(folder: Path, config: Mapping[str, Any]) -> Path:
         present = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunFolderError(f"compare: {path} is damaged: {error}; put it back, or name another --out.") from None
-    present = present if isinstance(present, dict) else {}
-    for key in {**config, **present}:
-        if present.get(key) != config.get(key):
+    if not isinstance(present, dict) or "data" not in present:
+        raise RunFolderError(f"compare: {path} is damaged: it names no data set; put it back, or name another --out.")
+    present = {"metric": "error"} | present  # older folders do not name it
+    for key in config.keys() & present.keys():  # others were no options when it was made, or are none any more
+        if present[key] != config[key]:
             option = f"--{key.replace('_', '-')}"
             raise RunFolderError(
                 f"compare: {folder} was made with {option} {present.get(key)}, and now it is {config.get(key)}; use "
@@ -157,6 +160,7 @@ def _run_one(name: str, seed: int, split: int, samples: data.ImageData, options:
         "split": split,
         "epochs": options.epochs,
         "test_samples": len(samples.test),
+        "metric": options.metric,
     }
     config = config_of(options, "config", "out", "debug", "subcommand", "strategies", "seeds", "resplit")
     with ProgressBar() as bar:
@@ -165,6 +169,7 @@ def _run_one(name: str, seed: int, split: int, samples: data.ImageData, options:
                 network,
                 samples,
                 training=make_training(options, seed),
+                metric=metric_named(options.metric),
                 out=out,
                 config={**config, "strategy": name, "seed": seed, "split": split},
                 observer=bar,

@@ -6,21 +6,34 @@ from collections.abc import Callable
 from typing import Any
 
 from equimorph import data
+from equimorph.cli.reading import add_reading_options, read_samples
+from equimorph.data.readers import READERS
 from equimorph.errors import ConfigurationError
 from equimorph.groups import group
 from equimorph.models import PaperNetwork
 from equimorph.search import Strategy, strategy_named
 from equimorph.training import TrainingSettings
-from equimorph.training.settings import OptimizerName, PrecisionName, ScheduleName, SeedBranch, derived_generator
+from equimorph.training.settings import (
+    ClassWeights,
+    OptimizerName,
+    PrecisionName,
+    ScheduleName,
+    SeedBranch,
+    derived_generator,
+)
 
 _Add = Callable[..., Any]
 
 
 def add_data_options(add: _Add) -> None:
     """What is trained on, and the group."""
-    add("--data", type=str, required=True, help=f"the data set: {', '.join(data.names())}")
-    add("--data-dir", type=str | None, default=None, help="the folder with data files (default: $EQUIMORPH_DATA)")
-    add("--image-size", type=int | None, default=None, help="reduce the images to this side (default: as they are)")
+    add(
+        "--data",
+        type=str,
+        required=True,
+        help=f"the data set: {', '.join(data.names())}; or your own: {'; '.join(reader.form for reader in READERS)}",
+    )
+    add_reading_options(add)
     add("--train-samples", type=int | None, default=None, help="train on so many samples (default: all)")
     add(
         "--split",
@@ -147,6 +160,19 @@ def add_network_options(add: _Add) -> None:
 
 def add_training_options(add: _Add) -> None:
     """How everything is trained."""
+    add(
+        "--metric",
+        type=str,
+        default="error",
+        help="what candidates are chosen by, and the test error is: error, the share that is wrong; balanced-error, "
+        "1 - balanced accuracy; auroc-error, 1 - AUROC",
+    )
+    add(
+        "--class-weights",
+        type=ClassWeights,
+        default="none",
+        help="for unequal classes: loss weighs rare ones more, sampling draws them more often",
+    )
     add("--batch-size", type=int, default=64, help="samples per training step")
     add("--optimizer", type=OptimizerName, default="sgd", help="sgd (with momentum), adam or adamw")
     add(
@@ -158,6 +184,13 @@ def add_training_options(add: _Add) -> None:
     add("--momentum", type=float, default=0.9, help="momentum of sgd")
     add("--weight-decay", type=float, default=1e-4, help="weight decay")
     add("--schedule", type=ScheduleName, default="cosine", help="learning rate over the lineage: cosine or constant")
+    add(
+        "--augment",
+        type=str,
+        default="",
+        help="change the training samples at random, with commas between: turn, mirror, shift=0.1, scale=0.1, "
+        "intensity=0.1, move=H, fill=reflection|border|mean (default: not at all)",
+    )
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     add("--precision", type=PrecisionName, default="32", help="32, 64, bf16-mixed or 16-mixed")
 
@@ -172,6 +205,8 @@ def make_training(options: Any, seed: int) -> TrainingSettings:
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         schedule=options.schedule,
+        augment=options.augment,
+        class_weights=options.class_weights,
         device=options.device,
         precision=options.precision,
         seed=seed,
@@ -182,7 +217,7 @@ def make_strategy(text: str, options: Any) -> Strategy:
     """The strategy of that name, with the options of the searches."""
     return strategy_named(
         text,
-        groups=None if options.subgroups is None else _names(options.subgroups),
+        groups=None if options.subgroups is None else names_in(options.subgroups),
         evolutionary={
             "generations": options.generations,
             "population": options.population,
@@ -210,16 +245,8 @@ def make_strategy(text: str, options: Any) -> Strategy:
 
 
 def load_samples(options: Any) -> data.ImageData:
-    """The data set, made smaller where that was asked for."""
-    ambient = group(options.group)
-    samples = data.load(options.data, options.data_dir)
-    if ambient.dim != samples.dim:
-        raise ConfigurationError(
-            f"search: {ambient.name} acts in dimension {ambient.dim}, and {samples.name} has images of "
-            f"dimension {samples.dim}; choose another --group."
-        )
-    if options.image_size is not None:
-        samples = samples.resized(options.image_size)
+    """The data set."""
+    samples = read_samples(options.data, options)
     return samples if options.train_samples is None else samples.subset(options.train_samples)
 
 
@@ -250,7 +277,8 @@ def config_of(options: Any, *left_out: str) -> dict[str, Any]:
     return {key: value for key, value in options.as_dict().items() if key not in left_out}
 
 
-def _names(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
+    """The names in a list with commas between."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from equimorph.errors import ConfigurationError
 from equimorph.inspection import mixture_shares
@@ -16,6 +25,9 @@ from equimorph.search import Observer
 
 if TYPE_CHECKING:
     from equimorph.search.candidate import Member
+
+
+_SHOWN_AFTER_SECONDS = 1.0
 
 
 class ProgressBar(Observer):
@@ -77,6 +89,41 @@ class ProgressBar(Observer):
             f"{100 * best.error:.2f} %; front: {points}",
             highlight=False,
         )
+
+
+class Reading:
+    """A progress bar on standard error while data are read; it appears when that takes a while."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("samples"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._began = time.monotonic()
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            self._progress.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that so many of all samples are done."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done)
+        if not self._shown and time.monotonic() - self._began > _SHOWN_AFTER_SECONDS:
+            self._shown = True
+            self._progress.start()
 
 
 class TensorBoardLog(Observer):

@@ -1,8 +1,27 @@
-"""Named data sets, read once into memory with fixed splits and standardised from the training set alone."""
+"""Data: named sets and the user's own, checked, divided, standardised from the training set alone, and augmented."""
 
-from equimorph.data._base import ImageData, Split
-from equimorph.data.augmentation import move_randomly
-from equimorph.data.catalog import load, names
-from equimorph.data.textures import make_textures
+from equimorph.data._base import DataNotes, ImageData, Split
+from equimorph.data.audit import LabelAudit, audit_labels
+from equimorph.data.augmentation import Augmentation, move_randomly
+from equimorph.data.readers import ReadOptions
+from equimorph.data.reading import from_dataset, load
+from equimorph.data.splits import Shares
+from equimorph.data.tasks import TASKS, Task, make_textures, names
 
-__all__ = ["ImageData", "Split", "load", "make_textures", "move_randomly", "names"]
+__all__ = [
+    "TASKS",
+    "Augmentation",
+    "DataNotes",
+    "ImageData",
+    "LabelAudit",
+    "ReadOptions",
+    "Shares",
+    "Split",
+    "Task",
+    "audit_labels",
+    "from_dataset",
+    "load",
+    "make_textures",
+    "move_randomly",
+    "names",
+]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from equimorph.data.resizing import area_averaged
+from equimorph.data.splits import check_seed, divide
+from equimorph.data.stream import Stream, mean_and_std_of
 from equimorph.errors import ConfigurationError, DataError, ShapeError
 
 SplitName = Literal["train", "validation", "test"]
 _SUBSET_SEED = 0
-_MOST_SEEDS = 2**32  # scikit-learn takes none beyond
+_SUMMED = 1024  # samples at a time
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,16 @@ class Split:
     """Labelled samples.
 
     Attributes:
-        x: Shape (samples, channels, *spatial), uint8 or floating.
+        x: Shape (samples, channels, *spatial), uint8 or floating; a tensor, or a stream that is indexed like one.
         y: Class indices, shape (samples,), int64.
+        ids: What each sample is called.
+        groups: What each belongs to that must not be divided, as numbers, shape (samples,).
     """
 
-    x: Tensor
+    x: Tensor | Stream
     y: Tensor
+    ids: tuple[str, ...] | None = None
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -39,6 +46,40 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def part(self, chosen: Tensor) -> Split:
+        """Some of the samples, in the order of these indices."""
+        x = self.x.part(chosen) if isinstance(self.x, Stream) else self.x[chosen]
+        ids = None if self.ids is None else tuple(self.ids[index] for index in chosen.tolist())
+        return Split(x, self.y[chosen], ids, None if self.groups is None else self.groups[chosen.cpu()])
+
+    def to(self, device: torch.device) -> Split:
+        """The samples on a device; of a stream the labels alone, since its samples come batch by batch."""
+        x = self.x if isinstance(self.x, Stream) else self.x.to(device)
+        return replace(self, x=x, y=self.y.to(device))
+
+    def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Raw samples and labels, all of them in order, so many at a time."""
+        if isinstance(self.x, Stream):
+            return zip(self.x.batches(torch.arange(len(self)).split(size)), self.y.split(size), strict=True)
+        return zip(self.x.split(size), self.y.split(size), strict=True)
+
+
+@dataclass(frozen=True)
+class DataNotes:
+    """What is on record about how a data set was put together.
+
+    Attributes:
+        split: How the samples were divided, in words.
+        handled: How many samples were put right, by what was done.
+        left_out: How many were left out, by the reason.
+        fit: How samples of other proportions were brought to one; empty where there were none.
+    """
+
+    split: str = ""
+    handled: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    fit: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +93,7 @@ class ImageData:
         test: Used once, at the end.
         classes: The name of each class index.
         mean, std: Per channel, of the training split.
+        notes: How it was put together.
     Example:
         >>> split = Split(torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 0, 1, 0, 1]))
         >>> data = ImageData.from_splits("noise", split, split, split, classes=("a", "b"))
@@ -66,17 +108,32 @@ class ImageData:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    notes: DataNotes = DataNotes()
 
     @classmethod
     def from_splits(
-        cls, name: str, train: Split, validation: Split, test: Split, *, classes: tuple[str, ...]
+        cls,
+        name: str,
+        train: Split,
+        validation: Split,
+        test: Split,
+        *,
+        classes: tuple[str, ...],
+        notes: DataNotes | None = None,
     ) -> ImageData:
         """Take mean and standard deviation of each channel from the training split."""
+        notes = notes or DataNotes()
+        if isinstance(train.x, Stream):
+            return cls(name, train, validation, test, classes, *train.x.mean_and_std(), notes)
+        if train.x.dtype == torch.uint8:  # exact sums, so that a stream of the same samples gives the same to the bit
+            sums = torch.stack([_sums(part) for part in train.x.split(_SUMMED)]).sum(0)
+            number = train.x.numel() // train.x.shape[1]
+            return cls(name, train, validation, test, classes, *mean_and_std_of(sums.cpu().numpy(), number), notes)
         axes = [0, *range(2, train.x.ndim)]
         channels = train.x.to(torch.float64)
         mean, std = channels.mean(axes), channels.std(axes, correction=0)
         std = torch.where(std > 0, std, torch.ones_like(std))
-        return cls(name, train, validation, test, classes, tuple(mean.tolist()), tuple(std.tolist()))
+        return cls(name, train, validation, test, classes, tuple(mean.tolist()), tuple(std.tolist()), notes)
 
     @property
     def in_channels(self) -> int:
@@ -85,8 +142,8 @@ class ImageData:
 
     @property
     def image_size(self) -> int:
-        """The side of a sample along its first spatial axis."""
-        return self.train.x.shape[2]
+        """The smallest side of a sample."""
+        return min(self.train.x.shape[2:])
 
     @property
     def num_classes(self) -> int:
@@ -106,20 +163,16 @@ class ImageData:
         return (x.to(dtype) - mean) / std
 
     def resized(self, size: int) -> ImageData:
-        """The same samples made smaller, `size` pixels along every spatial axis, standardised anew.
-
-            small[i] = mean of x[j] over floor(i n / m) <= j < ceil((i + 1) n / m),   from n to m pixels, on each axis
-
-        A mirror takes the pixels averaged for i to those for m - 1 - i, whether m divides n or not, so resizing
-        commutes with quarter turns and mirrors. uint8 stays uint8, rounded.
+        """The same samples made smaller, `size` pixels along every spatial axis (`area_averaged`), standardised anew.
 
         Raises:
-            ConfigurationError: `size` is less than 1, or more than a sample has along one of its axes.
+            ConfigurationError: `size` is less than 1, or more than a sample has along one of its axes; or the samples
+                are a stream, whose size is chosen when it is read.
         Example:
             >>> image = torch.tensor([[0, 4, 1, 1], [4, 8, 1, 1], [0, 0, 9, 9], [0, 0, 9, 9]])
             >>> split = Split(image[None, None], torch.tensor([0]))
             >>> data = ImageData.from_splits("one", split, split, split, classes=("a",))
-            >>> data.resized(2).train.x.tolist()
+            >>> data.resized(2).train.x[:].tolist()
             [[[[4, 1], [0, 9]]]]
         """
         largest = min(self.train.x.shape[2:])
@@ -128,11 +181,18 @@ class ImageData:
                 f"resized: size {size}, needed 1 to {largest}, the side of a sample of {self.name}; "
                 "samples are only ever made smaller, so take a size in that range."
             )
-        splits = (Split(_area_averaged(split.x, size), split.y) for split in self._splits)
-        return ImageData.from_splits(self.name, *splits, classes=self.classes)
+        smaller = []
+        for split in self._splits:
+            if isinstance(split.x, Stream):
+                raise ConfigurationError(
+                    f"resized: samples of {self.name} are decoded when they are needed; give image_size when they are "
+                    "read (--image-size)."
+                )
+            smaller.append(replace(split, x=area_averaged(split.x, (size,) * self.dim)))
+        return ImageData.from_splits(self.name, *smaller, classes=self.classes, notes=self.notes)
 
     def resplit(self, seed: int) -> ImageData:
-        """All samples drawn again into splits of the same sizes, each class with its share; seed 0 changes nothing.
+        """All samples drawn again into splits of the same sizes (`divide`); seed 0 changes nothing.
 
         An official test set is then among what is drawn from: results on other seeds tell how much hangs on the splits,
         and do not compare with published ones.
@@ -143,25 +203,20 @@ class ImageData:
             ConfigurationError: The seed is out of range.
             DataError: A class has too few samples, or a split is too small, for every class to have its share.
         """
-        from sklearn.model_selection import train_test_split
-
-        if not 0 <= seed < _MOST_SEEDS:
-            raise ConfigurationError(f"resplit: seed {seed}, needed a whole number from 0 to {_MOST_SEEDS - 1}.")
+        check_seed("resplit", seed)
         if seed == 0:
             return self
-        x, y = (torch.cat([getattr(split, part) for split in self._splits]) for part in "xy")
-        sizes = {"validation": len(self.validation), "test": len(self.test)}
+        whole = joined(self._splits)
+        groups = None if whole.groups is None else whole.groups.numpy()
         try:
-            rest, test = train_test_split(np.arange(len(y)), test_size=sizes["test"], stratify=y, random_state=seed)
-            train, validation = train_test_split(
-                rest, test_size=sizes["validation"], stratify=y[rest], random_state=seed
-            )
-        except ValueError as error:
+            parts = divide(whole.y.numpy(), len(self.validation), len(self.test), seed=seed, groups=groups)
+        except DataError as error:
             raise DataError(
                 f"resplit: {self.name} cannot be divided by class ({error}); merge small classes or keep seed 0."
             ) from None
-        splits = (Split(x[indices], y[indices]) for indices in (train, validation, test))
-        return ImageData.from_splits(self.name, *splits, classes=self.classes)
+        splits = (whole.part(torch.from_numpy(indices)) for indices in parts)
+        notes = replace(self.notes, split=f"all samples drawn anew with seed {seed}, by class")
+        return ImageData.from_splits(self.name, *splits, classes=self.classes, notes=notes)
 
     def subset(self, num_train: int) -> ImageData:
         """The same data with `num_train` of the training samples; validation and test stay.
@@ -183,8 +238,9 @@ class ImageData:
                 f"(all that {self.name} has for training)."
             )
         chosen = _stratified_order(self.train.y, self.num_classes)[:num_train].sort().values
-        train = Split(self.train.x[chosen], self.train.y[chosen])
-        return ImageData.from_splits(self.name, train, self.validation, self.test, classes=self.classes)
+        return ImageData.from_splits(
+            self.name, self.train.part(chosen), self.validation, self.test, classes=self.classes, notes=self.notes
+        )
 
     @property
     def _splits(self) -> tuple[Split, Split, Split]:
@@ -192,18 +248,34 @@ class ImageData:
 
     def preprocessing(self) -> dict[str, Any]:
         """What must be done to a raw sample before the network sees it, for the file beside its weights."""
-        return {"channels": self.in_channels, "image_size": self.image_size, "mean": self.mean, "std": self.std}
+        known = {"channels": self.in_channels, "image_size": self.image_size, "mean": self.mean, "std": self.std}
+        return known | ({"fit": self.notes.fit} if self.notes.fit else {})
 
     def description(self) -> dict[str, Any]:
         """Name, classes and sizes, for records."""
         sizes = {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
-        return {"name": self.name, "classes": list(self.classes), **sizes}
+        notes = {key: value for key, value in asdict(self.notes).items() if value}
+        return {"name": self.name, "classes": list(self.classes), **sizes, **notes}
 
 
-def _area_averaged(x: Tensor, size: int) -> Tensor:
-    # In double precision means of bytes that end in one half are exact, so that a turn never rounds one the other way.
-    parts = (F.interpolate(part.double(), size=[size] * (x.ndim - 2), mode="area") for part in x.split(4096))
-    return torch.cat([(part if x.is_floating_point() else part.round()).to(x.dtype) for part in parts])
+def joined(splits: Sequence[Split]) -> Split:
+    """All samples of some splits, one after the other; streams must be of one source."""
+    y = torch.cat([split.y for split in splits])
+    all_ids = [split.ids for split in splits]
+    ids = None if None in all_ids else tuple(name for part in all_ids for name in part or ())
+    all_groups = [split.groups for split in splits]
+    groups = None if any(part is None for part in all_groups) else torch.cat([p for p in all_groups if p is not None])
+    first = splits[0].x
+    if isinstance(first, Stream):
+        indices = [split.x.indices for split in splits if isinstance(split.x, Stream)]
+        return Split(first.having(np.concatenate(indices)), y, ids, groups)
+    return Split(torch.cat([split.x for split in splits if isinstance(split.x, Tensor)]), y, ids, groups)
+
+
+def _sums(x: Tensor) -> Tensor:
+    """Sum and sum of squares of each channel of some bytes, exact, shape (2, channels)."""
+    wide = x.transpose(0, 1).flatten(1).long()
+    return torch.stack([wide.sum(1), wide.square().sum(1)]).double()
 
 
 def _stratified_order(labels: Tensor, num_classes: int) -> Tensor:

@@ -1,13 +1,184 @@
-"""Augmentation: every sample of a batch moved by a random element of a group."""
+"""Augmentation: random changes of the samples of a whole batch, on the device that the batch is on."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Literal, get_args
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from equimorph.errors import ShapeError
-from equimorph.groups import Subgroup
+from equimorph.errors import ConfigurationError, ShapeError
+from equimorph.groups import Group, Subgroup, group
 from equimorph.layers.features import transform
+
+Turns = Literal["none", "any", "z"]
+Fill = Literal["reflection", "border", "mean"]
+
+_WHOLE_GROUPS = {1: "Z2", 2: "D4", 3: "Oh"}  # all symmetries of the grid
+_PADDING = {"reflection": "reflection", "border": "border", "mean": "zeros"}  # standardised samples have mean zero
+FORMS = "turn, turn=z, mirror, shift=0.1, scale=0.1, intensity=0.1, move=H, fill=reflection|border|mean"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is changed at random in each sample of a batch, every time it is seen.
+
+        y(p) = (1 + a) x(h^-1 M^-1 (p - t)) + b,            M = s R F
+
+    with h uniform in H, R a turn by any angle, F a mirror or the identity, s a scale, t a shift, all about the centre,
+    a gain and an offset, each drawn anew for each sample. What h moves is moved exactly, pixel by pixel; the rest is
+    one interpolation, linear along each axis.
+
+    Attributes:
+        dim: Spatial axes of the samples.
+        move: H, by the name of a subgroup of the grid's whole symmetry (Z2, D4, Oh); None for the trivial one.
+        turn: "any" angle, uniform (in 3-D over all rotations); in 3-D also "z", about the z axis alone; or "none".
+        mirror: Whether the last axis is flipped, with probability one half.
+        shift: t is uniform in [-shift, shift] sides along each axis.
+        scale: log s is uniform in [-log(1 + scale), log(1 + scale)].
+        intensity: a and b are uniform in [-intensity, intensity], b in standard deviations of the training set.
+        fill: What comes in from outside: "reflection", the pixels at the "border", or the "mean" of the training set.
+    Raises:
+        ConfigurationError: A value outside its range, or a turn that these samples do not have.
+        GroupError: The grid has no subgroup H.
+    Example:
+        >>> Augmentation.parse("turn, mirror, shift=0.1", dim=2)
+        Augmentation(dim=2, move=None, turn='any', mirror=True, shift=0.1, scale=0.0, intensity=0.0, fill='reflection')
+    """
+
+    dim: int
+    move: str | None = None
+    turn: Turns = "none"
+    mirror: bool = False
+    shift: float = 0.0
+    scale: float = 0.0
+    intensity: float = 0.0
+    fill: Fill = "reflection"
+
+    def __post_init__(self) -> None:
+        for what, choices in (("turn", Turns), ("fill", Fill)):
+            if getattr(self, what) not in get_args(choices):
+                given = getattr(self, what)
+                raise ConfigurationError(
+                    f'augmentation: {what} is "{given}"; it is one of {", ".join(get_args(choices))}.'
+                )
+        for what in ("shift", "scale", "intensity"):
+            if not 0 <= getattr(self, what) <= 1:
+                raise ConfigurationError(f"augmentation: {what} is {getattr(self, what)}; it must be from 0 to 1.")
+        if (self.turn == "any" and self.dim == 1) or (self.turn == "z" and self.dim != 3):
+            raise ConfigurationError(f"augmentation: samples of dimension {self.dim} have no turn {self.turn}.")
+        _ = self.moved_by
+
+    @classmethod
+    def parse(cls, text: str, *, dim: int) -> Augmentation:
+        """What a text such as "turn, shift=0.1" says; the empty text is no augmentation.
+
+        Raises:
+            ConfigurationError: A word that is none of those there are, a value that is no number, a word twice.
+        """
+        found: dict[str, str | float | bool | None] = {}
+        for part in (part.strip() for part in text.split(",")):
+            word, has_value, value = (piece.strip() for piece in part.partition("="))
+            if not part:
+                continue
+            if word in found:
+                raise ConfigurationError(f'augmentation: "{word}" is named twice in "{text}".')
+            found[word] = _value(part, word, value if has_value else None)
+        return cls(dim, **found)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        words = [f"move={self.move}"] if self.move else []
+        words += {"none": [], "any": ["turn"], "z": ["turn=z"]}[self.turn]
+        words += ["mirror"] if self.mirror else []
+        words += [f"{what}={getattr(self, what)}" for what in ("shift", "scale", "intensity") if getattr(self, what)]
+        words += [f"fill={self.fill}"] if self.fill != "reflection" and self._resamples else []
+        return ", ".join(words)
+
+    @cached_property
+    def moved_by(self) -> Subgroup:
+        """H, in the grid's whole symmetry."""
+        whole = group(_WHOLE_GROUPS[self.dim], dim=self.dim)
+        return whole.trivial if self.move is None else whole.subgroup(self.move)
+
+    def reached(self, ambient: Group) -> Subgroup:
+        """The elements of G that samples are moved by, or may be by chance: those of H, turns, the mirror, products."""
+        whole = self.moved_by.group
+        chosen = [self.moved_by]
+        for subgroup in whole.subgroups():
+            matrices = [tuple(map(tuple, matrix.tolist())) for matrix in subgroup.elements]
+            turns = all(round(float(torch.linalg.det(torch.tensor(m).double()))) == 1 for m in matrices)
+            about_z = all(m[-1][-1] == 1 for m in matrices)
+            flips_last = subgroup.order == 2 and _is_flip_of_last(matrices[1])
+            if (
+                (self.turn == "any" and turns)
+                or (self.turn == "z" and turns and about_z)
+                or (self.mirror and flips_last)
+            ):
+                chosen.append(subgroup)
+        joined = reduce(Subgroup.__or__, chosen)
+        wanted = {matrix.tobytes() for matrix in joined.elements}
+        indices = {index for index, matrix in enumerate(ambient.elements) if matrix.tobytes() in wanted}
+        return next(H for H in ambient.subgroups() if set(H.indices) == indices)
+
+    def moved(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Raw samples (batch, channels, *spatial), each moved by its own h."""
+        return x if self.move is None else move_randomly(x, self.moved_by, generator)
+
+    def changed(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Standardised samples (batch, channels, *spatial), each turned, mirrored, scaled, shifted, made brighter."""
+        if self._resamples:
+            matrices, shifts = self._draw_maps(len(x), tuple(x.shape[2:]), generator)
+            x = _resampled(x, matrices, shifts, _PADDING[self.fill])
+        if self.intensity:
+            gain, offset = (self.intensity * _uniform(len(x), generator=generator) for _ in range(2))
+            shape = (-1, *([1] * (x.ndim - 1)))
+            x = (1 + gain).to(x).view(shape) * x + offset.to(x).view(shape)
+        return x
+
+    @property
+    def _resamples(self) -> bool:
+        return self.turn != "none" or self.mirror or bool(self.shift or self.scale)
+
+    def _draw_maps(self, count: int, sides: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """M, shape (count, d, d), and t in pixels, shape (count, d)."""
+        matrices = torch.eye(self.dim, dtype=torch.float64).repeat(count, 1, 1)
+        if self.turn != "none":
+            matrices = _random_turns(count, self.dim, self.turn, generator)
+        if self.mirror:
+            signs = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.float64) * 2 - 1
+            matrices = torch.cat([matrices[..., :-1], matrices[..., -1:] * signs[..., None]], 2)
+        if self.scale:
+            matrices = matrices * (math.log1p(self.scale) * _uniform(count, 1, 1, generator=generator)).exp()
+        shifts = torch.zeros(count, self.dim, dtype=torch.float64)
+        if self.shift:
+            shifts = self.shift * _uniform(count, self.dim, generator=generator) * torch.tensor(sides).double()
+        return matrices, shifts
+
+
+def conflict(augmentation: Augmentation, searched: Sequence[Subgroup]) -> str | None:
+    """What to warn of when a search between subgroups sees augmented samples; None when there is nothing.
+
+    Samples that are moved by A look as if A were a symmetry of the labels, whether it is one or not.
+
+    Args:
+        augmentation: The augmentation.
+        searched: [G], at least one.
+    """
+    ambient = searched[0].group
+    reached = augmentation.reached(ambient)
+    blurred = [H.name for H in searched if not reached <= H]
+    if reached.order == 1 or len(searched) < 2 or not blurred:
+        return None
+    return (
+        f'augmentation: "{augmentation}" moves the images by {reached.name}, so the training data look symmetric under '
+        f"{reached.name} whether the labels are or not, and the search cannot tell whether layers should keep less "
+        f"({', '.join(blurred)}); leave these moves out, or search among groups that contain {reached.name}."
+    )
 
 
 def move_randomly(x: Tensor, subgroup: Subgroup, generator: torch.Generator) -> Tensor:
@@ -55,3 +226,63 @@ def _check_shape(x: Tensor, subgroup: Subgroup) -> None:
                 f"move_randomly: {subgroup.name} exchanges axes, and the sides {sides} are not equal; "
                 "crop to a square, or take a subgroup that keeps the axes, such as D2."
             )
+
+
+def _value(part: str, word: str, value: str | None) -> str | float | bool | None:
+    """The value of one word of an augmentation."""
+    if word == "turn" and value in (None, "any", "z"):
+        return value or "any"
+    if word == "mirror" and value is None:
+        return True
+    if word in ("move", "fill") and value:
+        return value
+    if word in ("shift", "scale", "intensity") and value:
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise ConfigurationError(f'augmentation: "{part}" is none of {FORMS}.')
+
+
+def _uniform(*shape: int, generator: torch.Generator) -> Tensor:
+    """Numbers uniform in [-1, 1], float64, on the CPU."""
+    return 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
+
+
+def _is_flip_of_last(matrix: tuple[tuple[int, ...], ...]) -> bool:
+    side = len(matrix)
+    return all(matrix[i][j] == (0 if i != j else -1 if i == side - 1 else 1) for i in range(side) for j in range(side))
+
+
+def _random_turns(count: int, dim: int, turn: Turns, generator: torch.Generator) -> Tensor:
+    """Rotation matrices in tensor order, shape (count, dim, dim), float64: uniform over those of the kind."""
+    if dim == 3 and turn == "any":
+        # A uniform unit quaternion is a uniform rotation.
+        w, x, y, z = F.normalize(torch.randn(count, 4, generator=generator, dtype=torch.float64), dim=1).unbind(1)
+        rows = [
+            (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+            (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+            (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+        ]
+        return torch.stack([torch.stack(row, 1) for row in rows], 1)
+    angles = math.pi * _uniform(count, generator=generator)
+    matrices = torch.eye(dim, dtype=torch.float64).repeat(count, 1, 1)
+    matrices[:, 0, 0] = matrices[:, 1, 1] = angles.cos()
+    matrices[:, 0, 1], matrices[:, 1, 0] = -angles.sin(), angles.sin()
+    return matrices
+
+
+def _resampled(x: Tensor, matrices: Tensor, shifts: Tensor, padding: str) -> Tensor:
+    """y(p) = x(M^-1 (p - t)), positions in pixels from the centre, with linear interpolation."""
+    sides = x.shape[2:]
+    if len(sides) == 1:  # torch interpolates images and volumes only: a signal is an image of one row
+        rows = torch.eye(2, dtype=matrices.dtype).repeat(len(x), 1, 1)
+        rows[:, 1, 1] = matrices[:, 0, 0]
+        return _resampled(x[:, :, None], rows, F.pad(shifts, (1, 0)), padding)[:, :, 0]
+    half = torch.tensor(sides).double() / 2  # torch measures positions in half sides
+    inverse = torch.linalg.inv(matrices)
+    linear = inverse * half / half[:, None]
+    offset = -(inverse @ shifts[:, :, None])[..., 0] / half
+    theta = torch.cat([linear.flip(1, 2), offset.flip(1)[..., None]], 2)  # torch counts axes from the last
+    grid = F.affine_grid(theta.to(x), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)

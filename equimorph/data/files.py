@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,7 +18,8 @@ ENVIRONMENT_VARIABLE = "EQUIMORPH_DATA"
 
 
 def find_file(name: str, data_dir: str | Path | None, *, source: str) -> Path:
-    """The path of a data file in the data folder: the given one, or else the one that EQUIMORPH_DATA names.
+    """The path of a data file in the data folder: the given one, or the one that EQUIMORPH_DATA names; or else in the
+    folder that downloads go to.
 
     Args:
         name: The file's name.
@@ -27,16 +28,48 @@ def find_file(name: str, data_dir: str | Path | None, *, source: str) -> Path:
     Raises:
         DataError: No folder was given, or the file is not in it.
     """
-    folder = data_dir if data_dir is not None else os.environ.get(ENVIRONMENT_VARIABLE)
-    if not folder:
+    return _find(name, data_dir, source, Path.is_file)
+
+
+def find_folder(name: str, data_dir: str | Path | None, *, source: str) -> Path:
+    """The path of a folder in the data folder, as `find_file`.
+
+    Raises:
+        DataError: No data folder was given, or there is no such folder in it.
+    """
+    return _find(name, data_dir, source, Path.is_dir)
+
+
+def is_there(name: str, data_dir: str | Path | None) -> bool:
+    """Whether a file would be found."""
+    return any((folder / name).exists() for folder in _folders(data_dir))
+
+
+def folder_for(data_dir: str | Path | None) -> Path:
+    """The folder that a download goes to: the data folder, or one in the user's cache."""
+    return _folders(data_dir)[0]
+
+
+def _find(name: str, data_dir: str | Path | None, source: str, is_kind: Callable[[Path], bool]) -> Path:
+    for folder in _folders(data_dir):
+        if is_kind(folder / name):
+            return folder / name
+    given = data_dir or os.environ.get(ENVIRONMENT_VARIABLE)
+    if not given:
         raise DataError(
             f"data: {name} is needed and no data folder was given; name one with --data-dir or {ENVIRONMENT_VARIABLE}. "
             f"The file can be had from {source}."
         )
-    path = Path(folder).expanduser() / name
-    if not path.is_file():
-        raise DataError(f"data: there is no {name} in {folder}; it can be had from {source}.")
-    return path
+    raise DataError(f"data: there is no {name} in {given}; it can be had from {source}.")
+
+
+def _folders(data_dir: str | Path | None) -> list[Path]:
+    """Where files are looked for: a folder that was named, or else the cache."""
+    given = data_dir if data_dir is not None else os.environ.get(ENVIRONMENT_VARIABLE)
+    if given:
+        return [Path(given).expanduser()]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return [Path(cache).expanduser() / "equimorph"]
 
 
 def read_arrays(path: Path, names: Iterable[str], *, source: str) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,8 @@
 
 A run folder holds data only (see `docs/run-folder.md`). This room reads them into `Numbers`, puts the result into
 words, draws figures of the numbers, and makes one page of all that; the page works with no network. Plotly is imported
-only when a page is made. Runs of several strategies have a page of their own, see `equimorph.reports.comparison`.
+only when a page is made. Runs of several strategies have a page of their own, see `equimorph.reports.comparison`, and
+so has a data set before any run, see `equimorph.reports.dataset`.
 """
 
 from equimorph.reports.comparison import write_comparison

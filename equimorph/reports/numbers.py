@@ -11,8 +11,9 @@ from pathlib import Path
 from equimorph.errors import GroupError
 from equimorph.groups import Subgroup, group
 from equimorph.reports.mixtures import Shares, Trajectory, follow_mixture
-from equimorph.reports.records import Candidate, EpochPoint, MixturePoint, Records, Start, read_records
+from equimorph.reports.records import ERROR_RATE, Candidate, EpochPoint, MixturePoint, Records, Start, read_records
 from equimorph.search.selection import undominated
+from equimorph.training.metrics import Scores
 
 
 @dataclass(frozen=True)
@@ -224,10 +225,26 @@ class Numbers:
 
     @property
     def test_standard_error(self) -> float | None:
-        """The binomial standard error of the test error, sqrt(e (1 - e) / n), for n test samples."""
+        """The binomial standard error of the test error, sqrt(e (1 - e) / n), for n test samples.
+
+        None where the error is no share of samples, but that of another metric.
+        """
         if self.test_error is None or not self.start.num_test or not 0 <= self.test_error <= 1:
             return None
+        if self.start.metric != ERROR_RATE:
+            return None
         return math.sqrt(self.test_error * (1 - self.test_error) / self.start.num_test)
+
+    @property
+    def scores(self) -> Scores | None:
+        """How the best network classified the test set, class by class; None when that was not kept."""
+        return self.records.result.scores if self.records.result is not None else None
+
+    @cached_property
+    def moved_by(self) -> str | None:
+        """The subgroup of G whose random elements moved the training samples; None where something else did."""
+        name = self.start.augmentation
+        return name if name is not None and _subgroup(self.start.group, name) is not None else None
 
     @cached_property
     def subgroups(self) -> dict[str, Subgroup | None]:

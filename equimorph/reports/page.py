@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 
 from equimorph.reports import words
+from equimorph.reports.classification import make_classification, show_classification
+from equimorph.reports.data_section import make_data_section
 from equimorph.reports.numbers import Numbers, read_numbers
 from equimorph.reports.records import Candidate
 from equimorph.reports.shell import ShownFigure, make_details, make_document, make_figure, make_section, make_table
@@ -39,6 +41,8 @@ def make_page(numbers: Numbers) -> str:
         "".join(make_figure(key, shown) for key, shown in figures.items()),
         _make_front_table(numbers),
         _make_lineage_table(numbers),
+        "" if numbers.scores is None else make_classification(numbers.scores, is_drawn="confusion" in figures),
+        make_data_section(numbers),
         _make_settings(numbers),
         _make_environment(numbers),
     ]
@@ -67,6 +71,9 @@ def _make_figures(numbers: Numbers) -> dict[str, ShownFigure]:
             _explain_constraints(numbers),
             figures.draw_constraints(numbers),
         )
+    confusion = None if numbers.scores is None else show_classification(numbers.scores)
+    if confusion is not None:
+        chosen["confusion"] = confusion
     if numbers.has_choice:
         chosen["tree"] = ShownFigure(
             "Family tree of the candidates",

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from equimorph.errors import RunFolderError
+from equimorph.reports.classes import read_scores
+from equimorph.reports.fields import Fields, read_lines, read_text
+from equimorph.training.metrics import Scores
 
+ERROR_RATE = "error"  # what a history calls the metric whose errors are shares of samples
 SKIP = "skip"  # what a history calls the identity beside the members of a mixture
 
 _TOLERANCE = 1e-3  # of shares that add up to one: they may come from single precision, or be rounded by hand
@@ -20,7 +24,9 @@ _TOLERANCE = 1e-3  # of shares that add up to one: they may come from single pre
 class Start:
     """What was asked for: the search, its groups, the sites in order of depth, and the sizes of the data's parts.
 
-    `augmentation` is the group whose random elements moved the training images; None when they stayed as they are.
+    `metric` says what "error" means wherever it is told. `augmentation` is the group whose random elements moved the
+    training images, or says in words how they were changed at random; None when they stayed as they are. `handled` and
+    `left_out` count samples, by what was done to them when they were read and by the reason for leaving them out.
     """
 
     strategy: str
@@ -34,6 +40,11 @@ class Start:
     num_validation: int | None
     num_test: int | None
     augmentation: str | None
+    metric: str
+    class_weights: str | None
+    split: str
+    handled: tuple[tuple[str, int], ...]
+    left_out: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -92,12 +103,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended."""
+    """How a run ended; `scores` are those of the test set, class by class, None where they were not kept."""
 
     best: int
     front: tuple[int, ...]
     test_error: float | None
     samples: int
+    scores: Scores | None
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,7 @@ def read_records(folder: Path) -> Records:
     points: dict[tuple[int, float], EpochPoint] = {}
     mixtures: dict[tuple[int, float], MixturePoint] = {}
     selections: dict[int, Selection] = {}
-    for line in _lines(history):
+    for line in read_lines(history):
         match line.text("event"):
             case "start":
                 start = _start(line)
@@ -172,77 +184,12 @@ def read_records(folder: Path) -> Records:
         result=result,
         candidate_seconds=candidate_seconds,
         run_seconds=run_seconds,
-        config=_read_text(folder / "config.yaml"),
+        config=read_text(folder / "config.yaml"),
         environment=_read_environment(folder / "environment.json"),
     )
 
 
-class _Fields:
-    """The fields of one JSON object, each taken with its type checked; `where` is told when one does not fit."""
-
-    def __init__(self, values: dict[str, Any], where: str) -> None:
-        self.values = values
-        self.where = where
-
-    def text(self, key: str) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str):
-            raise self._misfit(key, "a text")
-        return value
-
-    def text_or_none(self, key: str) -> str | None:
-        return None if self.values.get(key) is None else self.text(key)
-
-    def whole(self, key: str) -> int:
-        value = self.values.get(key)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self._misfit(key, "a whole number")
-        return value
-
-    def whole_or_none(self, key: str) -> int | None:
-        return None if self.values.get(key) is None else self.whole(key)
-
-    def real(self, key: str) -> float:
-        value = self.real_or_none(key)
-        if value is None:
-            raise self._misfit(key, "a finite number")
-        return value
-
-    def real_or_none(self, key: str) -> float | None:
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self._misfit(key, "a number or null")
-        return float(value) if math.isfinite(value) else None
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self.values.get(key)
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise self._misfit(key, "a list of texts")
-        return tuple(values)
-
-    def wholes(self, key: str) -> tuple[int, ...]:
-        values = self.values.get(key)
-        if not isinstance(values, list) or not all(type(value) is int for value in values):
-            raise self._misfit(key, "a list of whole numbers")
-        return tuple(values)
-
-    def inner(self, key: str) -> _Fields:
-        value = self.values.get(key)
-        if not isinstance(value, dict):
-            raise self._misfit(key, "an object")
-        return _Fields(value, f'{self.where}, "{key}"')
-
-    def mistake(self, reason: str) -> RunFolderError:
-        return RunFolderError(f"report: {self.where}: {reason}.")
-
-    def _misfit(self, key: str, needed: str) -> RunFolderError:
-        came = json.dumps(self.values[key])[:80] if key in self.values else "nothing"
-        return self.mistake(f'"{key}" must be {needed}, got {came}')
-
-
-def _start(line: _Fields) -> Start:
+def _start(line: Fields) -> Start:
     data = line.inner("data")
     sites = line.texts("sites")
     if not sites:
@@ -258,11 +205,22 @@ def _start(line: _Fields) -> Start:
         num_train=data.whole("train"),
         num_validation=data.whole_or_none("validation"),
         num_test=data.whole_or_none("test"),
-        augmentation=line.text_or_none("augmentation"),
+        augmentation=_none_or_text(line, "augmentation"),
+        metric=line.text_or_none("metric") or ERROR_RATE,
+        class_weights=_none_or_text(line, "class_weights"),
+        split=data.text_or_none("split") or "",
+        handled=data.counts("handled"),
+        left_out=data.counts("left_out"),
     )
 
 
-def _candidate(line: _Fields, *, num_sites: int, known: dict[int, Candidate]) -> Candidate:
+def _none_or_text(line: Fields, key: str) -> str | None:
+    """A text, of which "" and "none" are None."""
+    text = line.text_or_none(key)
+    return None if text in ("", "none") else text
+
+
+def _candidate(line: Fields, *, num_sites: int, known: dict[int, Candidate]) -> Candidate:
     constraints = line.texts("constraints")
     if len(constraints) != num_sites:
         raise line.mistake(f'"constraints" names {len(constraints)} subgroups for {num_sites} sites')
@@ -286,7 +244,7 @@ def _candidate(line: _Fields, *, num_sites: int, known: dict[int, Candidate]) ->
     )
 
 
-def _point(line: _Fields) -> EpochPoint:
+def _point(line: Fields) -> EpochPoint:
     return EpochPoint(
         candidate=line.whole("candidate"),
         epoch=line.real("epoch"),
@@ -295,7 +253,7 @@ def _point(line: _Fields) -> EpochPoint:
     )
 
 
-def _mixture(line: _Fields, *, sites: tuple[str, ...]) -> MixturePoint | None:
+def _mixture(line: Fields, *, sites: tuple[str, ...]) -> MixturePoint | None:
     shares, weights = _portions(line.inner("shares")), _portions(line.inner("weights"))
     if not shares:
         raise line.mistake('"shares" is empty; it needs at least one site')
@@ -312,7 +270,7 @@ def _mixture(line: _Fields, *, sites: tuple[str, ...]) -> MixturePoint | None:
     return MixturePoint(line.whole("candidate"), line.real("epoch"), shares=by_depth, weights=weights)
 
 
-def _portions(line: _Fields) -> dict[str, dict[str, float]]:
+def _portions(line: Fields) -> dict[str, dict[str, float]]:
     """For each site, numbers from 0 to 1 by member that add up to one; NaN where one was no finite number."""
     found = {}
     for site in line.values:
@@ -328,46 +286,34 @@ def _portions(line: _Fields) -> dict[str, dict[str, float]]:
     return found
 
 
-def _selection(line: _Fields, *, known: dict[int, Candidate]) -> Selection:
+def _selection(line: Fields, *, known: dict[int, Candidate]) -> Selection:
     parents, front = line.wholes("parents"), line.wholes("front")
     _check_known(line, (*parents, *front), known)
     return Selection(generation=line.whole("generation"), parents=parents, front=front)
 
 
-def _result(line: _Fields, *, known: dict[int, Candidate]) -> Result:
+def _result(line: Fields, *, known: dict[int, Candidate]) -> Result:
     best, front = line.whole("best"), line.wholes("front")
     _check_known(line, (best, *front), known)
-    return Result(best=best, front=front, test_error=line.real_or_none("test_error"), samples=line.whole("samples"))
+    return Result(
+        best=best,
+        front=front,
+        test_error=line.real_or_none("test_error"),
+        samples=line.whole("samples"),
+        scores=None if line.values.get("scores") is None else read_scores(line.inner("scores")),
+    )
 
 
-def _check_known(line: _Fields, candidates: tuple[int, ...], known: dict[int, Candidate]) -> None:
+def _check_known(line: Fields, candidates: tuple[int, ...], known: dict[int, Candidate]) -> None:
     for candidate in candidates:
         if candidate not in known:
             raise line.mistake(f"candidate {candidate} has no line of its own before this one")
 
 
-def _lines(path: Path) -> Iterator[_Fields]:
-    texts = _read_text(path).split("\n")
-    last = max((number for number, text in enumerate(texts) if text.strip()), default=0)
-    for number, text in enumerate(texts):
-        where = f"{path}, line {number + 1}"
-        if not text.strip():
-            continue
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            if number == last:
-                return
-            raise RunFolderError(f"report: {where}: not JSON ({error.msg}).") from error
-        if not isinstance(values, dict):
-            raise RunFolderError(f"report: {where}: needed a JSON object, got {text[:80]}.")
-        yield _Fields(values, where)
-
-
 def _read_timing(path: Path) -> tuple[tuple[tuple[int, float], ...], float | None]:
     candidates: dict[int, float] = {}
     run: float | None = None
-    for line in _lines(path):
+    for line in read_lines(path):
         match line.text("event"):
             case "candidate":
                 candidates[line.whole("candidate")] = line.real("wall_seconds")
@@ -377,7 +323,7 @@ def _read_timing(path: Path) -> tuple[tuple[tuple[int, float], ...], float | Non
 
 
 def _read_environment(path: Path) -> tuple[tuple[str, str], ...]:
-    text = _read_text(path)
+    text = read_text(path)
     if not text.strip():
         return ()
     try:
@@ -395,12 +341,3 @@ def _flattened(value: Any, key: str) -> Iterator[tuple[str, str]]:
         yield key, " ".join(str(inner) for inner in value)
     else:
         yield key, str(value)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"report: {path} cannot be read: {error}.") from error

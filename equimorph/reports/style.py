@@ -99,6 +99,7 @@ figcaption { font-size: 0.94rem; max-width: 50em; margin-bottom: 8px; }
 .legend i.line { width: 1.5em; border-top: 3px solid; vertical-align: 0.27em; }
 .plot { width: 100%; }
 .scroll { overflow-x: auto; }
+.scroll + .scroll, figure + .scroll { margin-top: 18px; }
 table { border-collapse: collapse; width: 100%; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding-bottom: 8px; }
 th, td { text-align: left; padding: 8px 14px 8px 0; border-bottom: 1px solid var(--grid); vertical-align: top; }

@@ -7,6 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from equimorph.reports import style, words
+from equimorph.reports.measures import describe_metric, name_metric, tell_accuracy
 from equimorph.reports.mixtures import Shares, Trajectory, dominant
 from equimorph.reports.numbers import Numbers
 from equimorph.reports.records import Candidate
@@ -30,6 +31,8 @@ def make_header(numbers: Numbers) -> str:
         shares = numbers.shares
         strip = _make_strip(numbers, best) if shares is None else _make_mixture_strip(numbers, shares)
         body = "\n".join([whole, strip, _make_meanings(numbers, best)])
+    metric = describe_metric(start.metric)
+    body += f'\n<p class="whole">{escape(metric)}</p>' if metric else ""
     notice = ""
     if not numbers.is_finished:
         reason = escape(words.explain_missing_result(numbers))
@@ -103,19 +106,20 @@ def make_cards(numbers: Numbers) -> str:
 
 def _make_error_card(numbers: Numbers) -> tuple[str, str, str]:
     error, best = numbers.test_error, numbers.best
+    detail, accuracy = [escape(name_metric(numbers.start.metric))], tell_accuracy(numbers.scores)
     if error is None:
         if best is None or best.error is None:
             return "Test error", "–", "not measured"
         why = "no test error was measured" if numbers.is_finished else "the test error is measured at the end"
-        return "Validation error", f"{100 * best.error:.2f} %", why
-    detail = []
+        detail += [why, accuracy and f"in the test {accuracy}"]
+        return "Validation error", f"{100 * best.error:.2f} %", "; ".join(filter(None, detail))
     if numbers.test_standard_error is not None:
         tested = f"{numbers.start.num_test:,} test {words.describe_inputs(numbers)}"
         # With no error at all, the estimate of the standard error says nothing.
         detail.append(f"± {100 * numbers.test_standard_error:.2f} on {tested}" if error else f"none of {tested} wrong")
     if best is not None and best.error is not None:
         detail.append(f"{100 * best.error:.2f} % in validation")
-    return "Test error", f"{100 * error:.2f} %", "; ".join(detail)
+    return "Test error", f"{100 * error:.2f} %", "; ".join(filter(None, [*detail, accuracy]))
 
 
 def _make_size_card(numbers: Numbers) -> tuple[str, str, str]:

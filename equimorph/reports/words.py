@@ -104,21 +104,15 @@ def describe_trajectory(numbers: Numbers) -> str:
 
 
 def describe_whole(numbers: Numbers) -> str:
-    """What the best network as a whole is equivariant to, in one sentence; empty when that is not known."""
-    kept = numbers.kept_by_whole
-    if kept is None or numbers.best is None:
-        return ""
-    if numbers.shares is not None:
-        name, share = dominant(mean_shares(numbers.shares))
-        held = "no symmetry" if kept == "C1" else f"{kept}{_meaning(kept)}, which all its members share"
-        return f"The mixture as a whole is held to {held}; it leans to {name}, whose mean share is {tell_share(share)}."
-    if kept != "C1":
-        return f"The network as a whole is {kept}-equivariant{_meaning(kept)}: every layer keeps that."
-    if set(numbers.best.constraints) != {"C1"}:
-        return "The network as a whole is held to no symmetry, since its layers have none in common."
-    moved_by = numbers.start.augmentation
-    moved = f" Its training images were moved at random by {moved_by}{_meaning(moved_by)}." if moved_by else ""
-    return f"Nothing holds the network to a symmetry.{moved}"
+    """What the best network as a whole is equivariant to, and how its training samples were changed at random.
+
+    A sentence for each, which is left out when it is not known.
+    """
+    changes = ""
+    if numbers.best is not None and numbers.start.augmentation and numbers.moved_by is None:
+        changed_by = numbers.start.augmentation.rstrip(". ")
+        changes = f"Training {describe_inputs(numbers)} were changed at random: {changed_by}."
+    return " ".join(filter(None, [_describe_kept(numbers), changes]))
 
 
 def explain(name: str, subgroup: Subgroup | None) -> str:
@@ -193,6 +187,23 @@ def explain_missing_result(numbers: Numbers) -> str:
         return "It was interrupted, or is still at work, after its network was trained and before it was tested."
     of_all = f" of {numbers.start.generations}" if numbers.start.generations else ""
     return f"It was interrupted, or is still at work, in generation {newest}{of_all}."
+
+
+def _describe_kept(numbers: Numbers) -> str:
+    kept = numbers.kept_by_whole
+    if kept is None or numbers.best is None:
+        return ""
+    if numbers.shares is not None:
+        name, share = dominant(mean_shares(numbers.shares))
+        held = "no symmetry" if kept == "C1" else f"{kept}{_meaning(kept)}, which all its members share"
+        return f"The mixture as a whole is held to {held}; it leans to {name}, whose mean share is {tell_share(share)}."
+    if kept != "C1":
+        return f"The network as a whole is {kept}-equivariant{_meaning(kept)}: every layer keeps that."
+    if set(numbers.best.constraints) != {"C1"}:
+        return "The network as a whole is held to no symmetry, since its layers have none in common."
+    moved_by = numbers.moved_by
+    moved = f" Its training images were moved at random by {moved_by}{_meaning(moved_by)}." if moved_by else ""
+    return f"Nothing holds the network to a symmetry.{moved}"
 
 
 class _Run(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from equimorph.data import ImageData
-from equimorph.errors import ConfigurationError, SiteError
+from equimorph.data.augmentation import conflict
+from equimorph.errors import AugmentationWarning, ConfigurationError, SiteError
 from equimorph.groups import Group, Subgroup
 from equimorph.inspection import check_chain, sites
 from equimorph.morphisms.mix import member_groups
@@ -22,7 +24,8 @@ from equimorph.search.observer import Observer
 from equimorph.search.run_folder import RunFolder
 from equimorph.search.selection import pareto_front
 from equimorph.search.session import Session
-from equimorph.training import Loss, Metric, Trainer, TrainingSettings, error_rate
+from equimorph.training import METRICS, Loss, Metric, Trainer, TrainingSettings, error_rate
+from equimorph.training.metrics import scores
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class Strategy(ABC):
             ConfigurationError: They do not fit.
         """
 
+    def searched(self, network: nn.Module) -> Sequence[Subgroup]:
+        """The subgroups between which it decides by what the data say; none, unless it searches."""
+        return ()
+
     @abstractmethod
     def search(self, session: Session) -> list[Member]:
         """Train candidates; return those at the end of their lineage, among which the best is chosen."""
@@ -87,7 +94,7 @@ class Strategy(ABC):
             data: The data set.
             training: How to train; the defaults when left out.
             loss: From outputs and targets to the mean loss.
-            metric: From outputs and targets to the mean error, by which candidates are chosen.
+            metric: From all outputs and targets of a split to the error by which candidates are chosen.
             out: The run folder to make; nothing is written when left out.
             config: What to write into its config.yaml; the settings of strategy and training when left out.
             observer: Is told about progress.
@@ -104,6 +111,12 @@ class Strategy(ABC):
         session = self._begin(network, trainer, out, config, observer or Observer())
         return _finish(session, self.search(session), began)
 
+    def _warn_of_conflict(self, network: nn.Module, trainer: Trainer) -> None:
+        searched = self.searched(network)
+        message = conflict(trainer.augmentation, searched) if len(searched) > 1 else None
+        if message is not None:
+            warnings.warn(message, AugmentationWarning, stacklevel=4)
+
     def _begin(
         self,
         network: nn.Module,
@@ -118,11 +131,13 @@ class Strategy(ABC):
             raise SiteError(f"search: {type(network).__name__} has no sites, that is no layers with a weight space.")
         check_chain(constraints)
         plan = self.plan(network, trainer)
+        self._warn_of_conflict(network, trainer)
         folder = None
         if out is not None:
             strategy = {"name": self.name, **{key: value for key, value in vars(self).items() if key[0] != "_"}}
             settings = {"strategy": strategy, "training": asdict(trainer.settings)}
             folder = RunFolder.create(out, config=settings if config is None else config, device=trainer.fabric.device)
+            folder.write_splits(trainer.data)
         session = Session(network, trainer, folder, observer)
         session.write(
             {
@@ -132,6 +147,7 @@ class Strategy(ABC):
                 "sites": list(constraints),
                 "epochs": trainer.total_steps / trainer.steps_per_epoch,
                 "data": trainer.data.description(),
+                **_what_is_trained_on(trainer, trainer.metric),
                 **plan,
             }
         )
@@ -142,7 +158,8 @@ def _finish(session: Session, members: list[Member], began: float) -> Result:
     """Choose the best by validation error, test it, and write it down."""
     front = pareto_front(members)
     best = front[0]
-    test = session.trainer.evaluate(best.state.network, "test")
+    outputs, targets = session.trainer.predict(best.state.network, "test")
+    test = session.trainer.measure(outputs, targets)
     network = best.state.network.cpu().eval()
     session.write(
         {
@@ -152,6 +169,7 @@ def _finish(session: Session, members: list[Member], began: float) -> Result:
             "test_error": test.error,
             "test_loss": test.loss,
             "samples": session.samples,
+            **_scored(outputs, targets, session.trainer.data.classes),
         }
     )
     if session.folder is not None:
@@ -165,6 +183,24 @@ def _finish(session: Session, members: list[Member], began: float) -> Result:
         history=tuple(session.history),
         out=None if session.folder is None else session.folder.path,
     )
+
+
+def _scored(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """The scores of the test set, where it is one of classes."""
+    if outputs.ndim != 2 or targets.ndim != 1 or outputs.shape[1] != len(classes):
+        return {}
+    return {"scores": scores(outputs, targets, classes).record()}
+
+
+def _what_is_trained_on(trainer: Trainer, metric: Metric) -> dict[str, Any]:
+    """What the first line says of how samples are used, as far as it is not the usual way."""
+    settings = trainer.settings
+    said = {"metric": next((name for name, known in METRICS.items() if known is metric), "own")}
+    if str(trainer.augmentation):
+        said["augmentation"] = str(trainer.augmentation)
+    if settings.class_weights != "none":
+        said["class_weights"] = settings.class_weights
+    return said
 
 
 def ambient_group(network: nn.Module) -> Group:

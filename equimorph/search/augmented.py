@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -37,7 +38,7 @@ class Augmented(Strategy):
         """Check that the subgroup exists."""
         ambient = ambient_group(network)
         moved_by = ambient.whole if self.moves is None else ambient.subgroup(self.moves)
-        return {"subgroups": [ambient.trivial.name], "generations": 0, "augmentation": moved_by.name}
+        return {"subgroups": [ambient.trivial.name], "generations": 0, "augmentation": told(trainer, moved_by)}
 
     def search(self, session: Session) -> list[Member]:
         """Train the one network."""
@@ -46,6 +47,12 @@ class Augmented(Strategy):
         return session.train_only(session.fresh(ambient.trivial), how=moved_batches(session.trainer, moved_by))
 
 
+def told(trainer: Trainer, moved_by: Subgroup) -> str:
+    """The augmentation as it is put on record: the group's name alone where samples are changed in no other way."""
+    return str(replace(trainer.augmentation, move=moved_by.name)) if str(trainer.augmentation) else moved_by.name
+
+
 def moved_batches(trainer: Trainer, moved_by: Subgroup) -> How:
     """Training on images that are moved by random elements of a group."""
-    return How(batches=trainer.batches_of(trainer.train_samples, augmentation=moved_by))
+    augmentation = replace(trainer.augmentation, move=moved_by.name)
+    return How(batches=trainer.batches_of(trainer.train_samples, augmentation=augmentation))

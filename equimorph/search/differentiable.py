@@ -133,6 +133,10 @@ class Differentiable(Strategy):
             divided(trainer.train_samples, self.held_out, seed=trainer.settings.seed)
         return {"subgroups": [H.name for H in members], "generations": 0 if self.result == "mixture" else 1}
 
+    def searched(self, network: nn.Module) -> Sequence[Subgroup]:
+        """[G]."""
+        return members_with_whole(network, self.groups)
+
     def search(self, session: Session) -> list[Member]:
         """Train the mixture, and what comes out of it."""
         trainer = session.trainer

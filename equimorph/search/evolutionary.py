@@ -128,6 +128,10 @@ class Evolutionary(Strategy):
             )
         return {"subgroups": [H.name for H in members], "generations": self.generations}
 
+    def searched(self, network: nn.Module) -> Sequence[Subgroup]:
+        """[G]."""
+        return members_with_whole(network, self.groups)
+
     def search(self, session: Session) -> list[Member]:
         """Run the generations."""
         trainer = session.trainer

@@ -91,6 +91,10 @@ class Growth(Strategy):
             )
         return {"subgroups": [H.name for H in members], "generations": 2}
 
+    def searched(self, network: nn.Module) -> Sequence[Subgroup]:
+        """[G]."""
+        return members_with_whole(network, self.groups)
+
     def search(self, session: Session) -> list[Member]:
         """Train the three stretches."""
         trainer = session.trainer

@@ -10,7 +10,7 @@ from torch import nn
 from equimorph.errors import ConfigurationError
 from equimorph.morphisms import constrain
 from equimorph.search._base import Strategy, ambient_group
-from equimorph.search.augmented import moved_batches
+from equimorph.search.augmented import moved_batches, told
 from equimorph.search.candidate import Member
 from equimorph.search.session import Session
 from equimorph.training import Trainer
@@ -55,7 +55,7 @@ class Narrow(Strategy):
                 f"{self.name}: {type(network).__name__} cannot be built at another width; give it a method "
                 "narrowed(num_parameters, generator), as em.models.PaperNetwork has."
             )
-        return {"subgroups": [ambient.trivial.name], "generations": 0, "augmentation": moved_by.name}
+        return {"subgroups": [ambient.trivial.name], "generations": 0, "augmentation": told(trainer, moved_by)}
 
     def search(self, session: Session) -> list[Member]:
         """Train the one network."""

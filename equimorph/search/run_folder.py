@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -66,6 +67,15 @@ class RunFolder:
         (folder.path / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
         folder._write_json("environment.json", _environment(device))
         return folder
+
+    def write_splits(self, data: ImageData) -> None:
+        """Write splits.csv: which sample is in which part, and of which class."""
+        with (self.path / "splits.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["sample", "class", "split"])
+            for part, split in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+                for sample, label in zip(split.ids or (), split.y.tolist(), strict=False):
+                    rows.writerow([sample, data.classes[label], part])
 
     def append_history(self, line: Mapping[str, Any]) -> None:
         """Add a line to history.jsonl."""

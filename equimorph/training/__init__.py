@@ -6,8 +6,9 @@ ancestor to the last of its own. The learning rate and the order of the samples 
 
 from equimorph.training.architecture import ArchitectureSteps, architecture_parameters
 from equimorph.training.batches import Batches, divided
+from equimorph.training.metrics import METRICS, Metric, error_rate, metric_named
 from equimorph.training.settings import TrainingSettings, derived_seed
-from equimorph.training.trainer import EpochReport, Evaluation, Loss, Metric, Trainer, TrainingState, error_rate
+from equimorph.training.trainer import EpochReport, Evaluation, Loss, Trainer, TrainingState
 
 __all__ = [
     "ArchitectureSteps",
@@ -15,6 +16,7 @@ __all__ = [
     "EpochReport",
     "Evaluation",
     "Loss",
+    "METRICS",
     "Metric",
     "Trainer",
     "TrainingSettings",
@@ -23,4 +25,5 @@ __all__ = [
     "derived_seed",
     "divided",
     "error_rate",
+    "metric_named",
 ]

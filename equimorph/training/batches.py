@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from equimorph.data import ImageData, Split
-from equimorph.data.augmentation import move_randomly
+from equimorph.data.augmentation import Augmentation
+from equimorph.data.stream import AheadOfSteps, Stream
 from equimorph.errors import ConfigurationError
-from equimorph.groups import Subgroup
 from equimorph.training.settings import SeedBranch, derived_generator
 
 
@@ -23,8 +23,11 @@ class Batches:
         size: Samples in a batch; all of them, when there are fewer.
         seed: The seed of the run.
         dtype: Of the batches.
+        device: Where the batches go; where the labels are when left out.
         branch: What draws the order.
-        augmentation: A group of which an element, drawn anew for each sample, moves the sample.
+        weights: How often each sample is drawn, with replacement, in proportion, shape (samples,), on the CPU; each is
+            seen once in a pass when left out.
+        augmentation: What is changed at random in each sample, drawn anew every time.
     Example:
         >>> from equimorph.data import load
         >>> digits = load("digits")
@@ -41,27 +44,62 @@ class Batches:
         *,
         seed: int,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
         branch: SeedBranch = SeedBranch.BATCHES,
-        augmentation: Subgroup | None = None,
+        weights: Tensor | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        self.data, self.samples, self.seed, self.dtype, self.branch = data, samples, seed, dtype, branch
+        self.data, self.samples, self.seed, self.dtype = data, samples, seed, dtype
         self.augmentation = augmentation
+        self.device = samples.y.device if device is None else device
         self.size = min(size, len(samples))
         self.per_pass = len(samples) // self.size
-        self._order: tuple[int, Tensor] | None = None
+        # Workers that decode are told on the CPU; tensors are indexed where they are.
+        where = torch.device("cpu") if isinstance(samples.x, Stream) else samples.y.device
+        self._order = _Order(len(samples), self.size, seed=seed, branch=branch, weights=weights, device=where)
+        self._ahead = AheadOfSteps(samples.x, self._order.at) if isinstance(samples.x, Stream) else None
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Standardised samples and targets of a step of the lineage."""
-        number, position = divmod(step, self.per_pass)
-        if self._order is None or self._order[0] != number:
+        chosen = self._order.at(step)
+        y = self.samples.y[chosen].to(self.device, non_blocking=True)
+        x = self.samples.x[chosen] if self._ahead is None else self._ahead.at(step)
+        x = x.to(self.device, non_blocking=True)
+        if self.augmentation is None:
+            return self.data.standardize(x, self.dtype), y
+        generator = derived_generator(self.seed, SeedBranch.AUGMENTATION, step)
+        moved = self.data.standardize(self.augmentation.moved(x, generator), self.dtype)
+        return self.augmentation.changed(moved, generator), y
+
+
+class _Order:
+    """Which samples each step sees; apart from `Batches`, so that no cycle keeps workers alive."""
+
+    def __init__(
+        self,
+        num_samples: int,
+        size: int,
+        *,
+        seed: int,
+        branch: SeedBranch,
+        weights: Tensor | None,
+        device: torch.device,
+    ) -> None:
+        self.num_samples, self.size, self.seed, self.branch = num_samples, size, seed, branch
+        self.weights, self.device = weights, device
+        self._drawn: tuple[int, Tensor] | None = None
+
+    def at(self, step: int) -> Tensor:
+        """The indices of a step's samples."""
+        number, position = divmod(step, self.num_samples // self.size)
+        if self._drawn is None or self._drawn[0] != number:
             generator = derived_generator(self.seed, self.branch, number)
-            order = torch.randperm(len(self.samples), generator=generator)
-            self._order = number, order.to(self.samples.y.device)
-        chosen = self._order[1][position * self.size : (position + 1) * self.size]
-        x, y = self.samples.x[chosen], self.samples.y[chosen]
-        if self.augmentation is not None:
-            x = move_randomly(x, self.augmentation, derived_generator(self.seed, SeedBranch.AUGMENTATION, step))
-        return self.data.standardize(x, self.dtype), y
+            if self.weights is None:
+                order = torch.randperm(self.num_samples, generator=generator)
+            else:
+                order = torch.multinomial(self.weights, self.num_samples, replacement=True, generator=generator)
+            self._drawn = number, order.to(self.device)
+        return self._drawn[1][position * self.size : (position + 1) * self.size]
 
 
 def divided(samples: Split, share: float, *, seed: int) -> tuple[Split, Split]:
@@ -78,4 +116,4 @@ def divided(samples: Split, share: float, *, seed: int) -> tuple[Split, Split]:
         )
     order = torch.randperm(len(samples), generator=derived_generator(seed, SeedBranch.HELD_OUT)).to(samples.y.device)
     held, rest = order[:count], order[count:]
-    return Split(samples.x[rest], samples.y[rest]), Split(samples.x[held], samples.y[held])
+    return samples.part(rest), samples.part(held)

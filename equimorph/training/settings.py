@@ -16,6 +16,7 @@ from equimorph.errors import ConfigurationError
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["cosine", "constant"]
 PrecisionName = Literal["32", "64", "bf16-mixed", "16-mixed"]
+ClassWeights = Literal["none", "loss", "sampling"]
 
 _CLASSES: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 _DEFAULT_RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
@@ -34,6 +35,10 @@ class TrainingSettings:
         weight_decay: Of the dense kernel; decoupled for AdamW.
         schedule: "cosine" takes the learning rate to zero over the lineage, "constant" leaves it.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        augment: What is changed at random in the training samples, in the words of `em.data.Augmentation`; nothing when
+            empty.
+        class_weights: "loss" weighs each sample's loss, "sampling" draws each sample, by one over the number of its
+            class, so that rare classes count as much as frequent ones; "none" leaves them.
         precision: "32", "64", "bf16-mixed" or "16-mixed".
         seed: Of everything that is drawn at random.
     Raises:
@@ -49,10 +54,15 @@ class TrainingSettings:
     schedule: ScheduleName = "cosine"
     device: str = "auto"
     precision: PrecisionName = "32"
+    augment: str = ""
+    class_weights: ClassWeights = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for what, choices in (("optimizer", OptimizerName), ("schedule", ScheduleName), ("precision", PrecisionName)):
+        for what, choices in (
+            *(("optimizer", OptimizerName), ("schedule", ScheduleName)),
+            *(("precision", PrecisionName), ("class_weights", ClassWeights)),
+        ):
             value = getattr(self, what)
             if value not in get_args(choices):
                 raise ConfigurationError(f'training: {what} is "{value}"; it is one of {", ".join(get_args(choices))}.')

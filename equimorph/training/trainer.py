@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,26 +14,20 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from equimorph.data import ImageData, Split
+from equimorph.data import Augmentation, ImageData, Split
 from equimorph.errors import ConfigurationError, DivergedError
-from equimorph.groups import Subgroup
 from equimorph.morphisms import parameter_groups
 from equimorph.morphisms.reinitialize import seeded
 from equimorph.training.architecture import ArchitectureSteps
 from equimorph.training.batches import Batches
+from equimorph.training.metrics import Metric, class_weights, error_rate
 from equimorph.training.settings import SeedBranch, TrainingSettings, derived_seed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to the mean loss over the batch."""
-Metric = Callable[[Tensor, Tensor], Tensor]
-"""From outputs and targets to the mean over the batch of what is to be small, an error."""
-
+_EVALUATED = 512  # samples at a time
+_MOST_OF_DEVICE = 0.5  # of its free memory, for the data
 _CHECK_EVERY = 25  # steps between looks at the loss, each of which waits for the device
-
-
-def error_rate(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The share of samples whose largest output is not the target's."""
-    return (outputs.argmax(1) != targets).to(_wide_dtype(outputs.device)).mean()
 
 
 @dataclass
@@ -52,11 +47,11 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over a split.
+    """What was measured on a split.
 
     Attributes:
         loss: The mean loss.
-        error: The mean of the metric.
+        error: The metric.
     """
 
     loss: float
@@ -84,7 +79,7 @@ class Trainer:
     """Trains and measures networks on one data set with one set of settings, on one device.
 
     Args:
-        data: The data set, which is moved to the device as a whole.
+        data: The data set, which is moved to the device as a whole where it fits.
         settings: How to train.
         loss: Cross-entropy when left out.
         metric: The error rate when left out.
@@ -101,9 +96,14 @@ class Trainer:
         metric: Metric = error_rate,
     ) -> None:
         self.data, self.settings, self.loss, self.metric = data, settings, loss, metric
+        self.augmentation = Augmentation.parse(settings.augment, dim=data.dim)
         self.fabric = _fabric(settings)
         self.dtype = torch.float64 if settings.precision == "64" else torch.float32
-        self._splits = {name: self._on_device(getattr(data, name)) for name in ("train", "validation", "test")}
+        splits = {"train": data.train, "validation": data.validation, "test": data.test}
+        fits = _fits(list(splits.values()), self.fabric.device)
+        self._splits = {name: split.to(self.fabric.device) if fits else split for name, split in splits.items()}
+        if settings.class_weights == "loss":
+            self.loss = _weighted(loss, data, self.fabric.device, self.dtype)
         self.batches = self.batches_of(self._splits["train"])
         self.batch_size, self.steps_per_epoch = self.batches.size, self.batches.per_pass
         self.total_steps = max(1, round(settings.epochs * self.steps_per_epoch))
@@ -113,17 +113,19 @@ class Trainer:
         samples: Split,
         *,
         branch: SeedBranch = SeedBranch.BATCHES,
-        augmentation: Subgroup | None = None,
+        augmentation: Augmentation | None = None,
     ) -> Batches:
-        """Batches of some training samples, as this trainer's settings say."""
+        """Batches of some training samples, as this trainer's settings say, or with another augmentation."""
         return Batches(
             self.data,
             samples,
             self.settings.batch_size,
             seed=self.settings.seed,
             dtype=self.dtype,
+            device=self.fabric.device,
             branch=branch,
-            augmentation=augmentation,
+            weights=self._weights(samples),
+            augmentation=self.augmentation if augmentation is None else augmentation,
         )
 
     @property
@@ -196,7 +198,7 @@ class Trainer:
                         on_steps(state.step - told)
                         told = state.step
                 if at_report:
-                    validation = self._evaluate(network, self._splits["validation"])
+                    validation = self.measure(*self._predict(network, self._splits["validation"]))
                     if not (math.isfinite(validation.loss) and math.isfinite(validation.error)):
                         raise _diverged(state.step - 1)
                     epoch = state.step / self.steps_per_epoch
@@ -210,27 +212,42 @@ class Trainer:
 
     def evaluate(self, network: nn.Module, split: str) -> Evaluation:
         """Loss and error on the "validation" or the "test" split, in evaluation mode."""
+        return self.measure(*self.predict(network, split))
+
+    def predict(self, network: nn.Module, split: str) -> tuple[Tensor, Tensor]:
+        """All outputs and targets of the "validation" or the "test" split, in evaluation mode."""
         prepared = network if self.dtype is torch.float64 else self.fabric.setup_module(network)
-        return self._evaluate(prepared, self._splits[split])
+        return self._predict(prepared, self._splits[split])
+
+    @torch.no_grad()
+    def measure(self, outputs: Tensor, targets: Tensor) -> Evaluation:
+        """Loss and error of all outputs of a split."""
+        totals = torch.zeros((), dtype=torch.float64)
+        for part, y in zip(outputs.split(_EVALUATED), targets.split(_EVALUATED), strict=True):
+            totals += len(y) * self.loss(part, y).double().cpu()
+        return Evaluation(float(totals) / len(targets), float(self.metric(outputs, targets)))
 
     @torch.no_grad()
     def losses_in_parts(self, network: nn.Module, split: str, num_parts: int = 32) -> Tensor:
         """The mean loss over each of so many parts of a split, in evaluation mode, to tell how sure their mean is."""
         prepared = (network if self.dtype is torch.float64 else self.fabric.setup_module(network)).eval()
-        samples = self._splits[split]
-        parts = zip(samples.x.tensor_split(num_parts), samples.y.tensor_split(num_parts), strict=True)
-        losses = [self.loss(prepared(self.data.standardize(x, self.dtype)), y) for x, y in parts if len(y)]
-        return torch.stack(losses).double().cpu()
+        outputs, targets = self._predict(prepared, self._splits[split])
+        parts = zip(outputs.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True)
+        return torch.stack([self.loss(part, y) for part, y in parts if len(y)]).double().cpu()
 
     @torch.no_grad()
-    def _evaluate(self, network: nn.Module, split: Split) -> Evaluation:
+    def _predict(self, network: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
         network.eval()
-        totals = torch.zeros(2, dtype=torch.float64)
-        for x, y in zip(split.x.split(512), split.y.split(512), strict=True):
-            outputs = network(self.data.standardize(x, self.dtype))
-            totals += len(y) * torch.stack([self.loss(outputs, y), self.metric(outputs, y)]).double().cpu()
-        loss, error = (totals / len(split)).tolist()
-        return Evaluation(loss, error)
+        device = self.fabric.device
+        outputs = [network(self.data.standardize(x.to(device), self.dtype)) for x, _ in split.in_order(_EVALUATED)]
+        return torch.cat(outputs), split.y.to(device)
+
+    def _weights(self, samples: Split) -> Tensor | None:
+        """How often each sample is drawn, where rare classes are drawn more often."""
+        if self.settings.class_weights != "sampling":
+            return None
+        labels = samples.y.cpu()
+        return class_weights(labels, self.data.num_classes)[labels]
 
     def _prepared(self, state: TrainingState) -> tuple[nn.Module, Optimizer]:
         """Network and optimizer under the chosen precision, on the device."""
@@ -238,9 +255,6 @@ class Trainer:
             return state.network, state.optimizer
         network, optimizer = self.fabric.setup(state.network, state.optimizer)
         return network, optimizer
-
-    def _on_device(self, split: Split) -> Split:
-        return Split(split.x.to(self.fabric.device), split.y.to(self.fabric.device))
 
     def _set_rate(self, state: TrainingState) -> float:
         factor = self.settings.rate_factor(state.step, self.total_steps)
@@ -286,6 +300,25 @@ class _LossWatch:
 def _wide_dtype(device: torch.device) -> torch.dtype:
     """The dtype to add many numbers in: float64, where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _fits(splits: list[Split], device: torch.device) -> bool:
+    """Whether the samples may live on a device."""
+    if device.type != "cuda":
+        return True
+    tensors = [split.x for split in splits if isinstance(split.x, Tensor)]
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(x.numel() * x.element_size() for x in tensors) < _MOST_OF_DEVICE * free
+
+
+def _weighted(loss: Loss, data: ImageData, device: torch.device, dtype: torch.dtype) -> Loss:
+    """Cross-entropy in which each class counts alike."""
+    if loss is not F.cross_entropy:
+        raise ConfigurationError(
+            'training: class_weights "loss" is for the cross-entropy; weigh your own loss yourself, or take "sampling".'
+        )
+    weights = class_weights(data.train.y, data.num_classes).to(device=device, dtype=dtype)
+    return partial(F.cross_entropy, weight=weights)
 
 
 def _diverged(step: int) -> DivergedError:

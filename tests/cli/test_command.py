@@ -55,7 +55,7 @@ def test_debug_shows_the_trace_before_the_line(tmp_path):
 
 
 def test_an_interrupted_search_says_so_in_one_line(tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("equimorph.data.load", interrupted)

@@ -39,6 +39,7 @@ def test_a_run_leaves_the_files_that_the_documentation_names(run):
         "environment.json",
         "history.jsonl",
         "timing.jsonl",
+        "splits.csv",
         "report.html",
         *(f"candidates/{number:04d}.safetensors" for number in kept),
         *(
@@ -87,6 +88,7 @@ def test_a_run_repeats_from_its_own_folder_to_the_byte(run, tmp_path):
     for name in (
         "history.jsonl",
         "config.yaml",
+        "splits.csv",
         "best/weights.safetensors",
         "best/network.py",
         "best/architecture.json",

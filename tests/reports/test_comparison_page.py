@@ -1,8 +1,10 @@
 """The page of a comparison: what it says, that it stands alone, and the Markdown table beside it."""
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -99,6 +101,42 @@ def test_hostile_names_stay_text(make, row):
         if part.startswith("|")
     ]
     assert bars == [{9}, {10}]
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "meaning"),
+    [
+        ("balanced-error", "1 − balanced accuracy", "Errors here are 1 − balanced accuracy, the mean recall"),
+        ("auroc-error", "1 − AUROC", "Errors here are 1 − AUROC, the area under the ROC curve"),
+        ("own", "by the run's own metric", "Errors here are what the run's own metric gave"),
+        (HOSTILE, f"by {HOSTILE}", f'Errors here are those of the metric "{HOSTILE}".'),
+    ],
+)
+def test_another_metric_is_told_wherever_its_errors_are(make, compared, metric, name, meaning):
+    path = make([replace(row, metric=metric) for row in compared])
+    page, text = path.read_text(encoding="utf-8"), show(path)
+    assert f"has the least mean test error ({name}), 4.94 ± 0.30 %" in text
+    before_table, _, table = text.partition("The strategies ")
+    assert meaning in before_table
+    assert meaning in table
+    markdown = path.with_name("table.md").read_text(encoding="utf-8")
+    assert meaning[:30] in markdown
+    assert "<" not in markdown
+    figures = re.findall(r'<script type="application/json" id="\w+-data">(.*?)</script>', page)
+    titles = [
+        axis.get("title", {}).get("text", "")
+        for figure in figures[:3]
+        for key, axis in json.loads(figure)["layout"].items()
+        if re.fullmatch(r"[xy]axis2?", key)
+    ]
+    assert [unescape(title) for title in titles].count(f"test error ({name}, %)") == 4
+
+
+def test_shares_of_samples_need_no_explanation(make, compared):
+    path = make(compared)
+    assert "Errors here" not in show(path)
+    assert "Errors here" not in path.with_name("table.md").read_text(encoding="utf-8")
+    assert '"test error (%)"' in path.read_text(encoding="utf-8")
 
 
 def against_others(rows):

@@ -1,6 +1,7 @@
 """What a comparison's file may hold, and what is said when it holds something else."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,47 @@ def test_columns_may_be_in_any_order(path, row):
     assert read_rows(path) == (row("static:C4", 0, 0.1),)
 
 
+def test_a_file_without_a_metric_has_shares_of_samples(path, row):
+    write_rows(path, [row("static:C4", 0, 0.1)])
+    lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+    assert "metric" not in lines[0]
+    path.write_text("\n".join(lines))
+    assert read_rows(path) == (row("static:C4", 0, 0.1, metric="error"),)
+
+
+@pytest.mark.parametrize("metric", ["error", "balanced-error", "auroc-error", "own"])
+def test_the_metric_is_always_written(path, row, metric):
+    write_rows(path, [row("static:C4", 0, 0.1, metric=metric)])
+    head, line = path.read_text().splitlines()
+    assert head.endswith(",metric")
+    assert line.endswith(f",{metric}")
+    assert read_rows(path) == (row("static:C4", 0, 0.1, metric=metric),)
+
+
+def test_an_error_of_a_metric_of_ones_own_may_be_above_one(path, row):
+    rows = (row("static:C4", 0, 4.6, metric="own"),)
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+
+
+def test_rows_of_different_metrics_are_not_written(path, row):
+    rows = [row("static:C4", 0, 0.1)]
+    write_rows(path, rows)
+    with pytest.raises(RunFolderError) as caught:
+        write_rows(path, [*rows, row("static:C4", 1, 0.1, metric="auroc-error")])
+    assert str(caught.value).endswith(
+        'rows of the metrics "error" and "auroc-error" cannot be compared; give each its own file.'
+    )
+    assert read_rows(path) == tuple(rows)
+
+
+@pytest.mark.parametrize("name", ["galaxies", "rotmnist", "skin"])
+def test_results_that_were_published_without_a_metric_are_read(name):
+    rows = read_rows(Path(__file__).parents[2] / "benchmarks" / "results" / f"{name}.csv")
+    assert rows
+    assert {row.metric for row in rows} == {"error"}
+
+
 def test_a_missing_file_is_named(path):
     assert "no file" in refusal(path)
 
@@ -113,8 +155,10 @@ def test_an_empty_file_lacks_all_columns(path):
         ({"strategy": ""}, '"strategy" must be a text, got nothing'),
         ({"seed": 0, "split": 0}, '"static:C4" has seed 0 already, in line 2'),
         ({"data": "letters"}, '"data" is "letters", but "digits" in line 2; all rows of one comparison'),
+        ({"metric": ""}, '"metric" must be a text, got nothing'),
+        ({"metric": "auroc-error"}, '"metric" is "auroc-error", but "error" in line 2; all rows of one comparison'),
         ({"strategy": "other", "seed": 0}, '"split" is 1, but 0 in line 2; all rows of one seed'),
-        ({"network": "a,b"}, "15 values for 14 columns"),
+        ({"network": "a,b"}, "16 values for 15 columns"),
         ({"network": '"open'}, "not csv"),
     ],
 )

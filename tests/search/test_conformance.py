@@ -134,7 +134,7 @@ def run_of(data, named, tmp_path_factory):
         torch.manual_seed(11)
         random_before = torch.get_rng_state()
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("evaluate", "losses_in_parts"):
+            for name in ("predict", "losses_in_parts"):
                 patch.setattr(Trainer, name, noting(getattr(Trainer, name), evaluated))
             try:
                 result = named(text).run(network, data, training=SETTINGS, out=out)

@@ -141,8 +141,8 @@ def test_the_number_of_children_can_be_bounded_and_parents_come_first(data, netw
 
 def test_the_test_set_is_used_once_at_the_end(data, network, settings, monkeypatch):
     used = []
-    evaluate = Trainer.evaluate
-    monkeypatch.setattr(Trainer, "evaluate", lambda self, net, split: used.append(split) or evaluate(self, net, split))
+    predict = Trainer.predict
+    monkeypatch.setattr(Trainer, "predict", lambda self, net, split: used.append(split) or predict(self, net, split))
     result = from_group(generations=1, children=2).run(network, data, training=settings)
     assert used.count("test") == 1 and used[-1] == "test"
     assert result.test_error == lines(result, "result")[0]["test_error"]

@@ -51,7 +51,7 @@ safetensors.torch.save_file({{"y": y.detach()}}, {str(tmp_path / "y.safetensors"
 
 def test_the_folder_holds_what_its_page_says(run):
     found = {str(path.relative_to(run.out)) for path in run.out.rglob("*") if path.is_file()}
-    expected = {"config.yaml", "environment.json", "history.jsonl", "timing.jsonl"}
+    expected = {"config.yaml", "environment.json", "history.jsonl", "splits.csv", "timing.jsonl"}
     expected |= {f"best/{name}" for name in ("architecture.json", "labels.json", "network.py")}
     expected |= {"best/preprocessing.json", "best/weights.safetensors"}
     last = next(line for line in run.history if line["event"] == "selection" and line["generation"] == 1)

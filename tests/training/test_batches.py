@@ -7,13 +7,16 @@ import pytest
 import torch
 
 import equimorph as em
-from equimorph.data import ImageData, Split
+from equimorph.data import Augmentation, ImageData, Split
 from equimorph.errors import ConfigurationError
 from equimorph.layers.features import transform
 from equimorph.training import Batches, divided
 from equimorph.training.settings import SeedBranch
 
 D4 = em.group("D4")
+FIRST, SECOND = [0, 16, 11, 19, 21, 4, 23, 9], [29, 3, 20, 22, 2, 34, 8, 30]
+FIRST_WEIGHTED, SECOND_WEIGHTED = [18, 22, 31, 32, 32, 34, 10, 27], [24, 10, 28, 19, 16, 25, 25, 32]
+MOVED_BY = [1, 6, 2, 4, 6, 7, 7, 4]  # elements of D4
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def same_batch(one, two):
     return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("augmentation", [None, D4.whole], ids=str)
+@pytest.mark.parametrize("augmentation", [None, Augmentation(2, move="D4")], ids=str)
 def test_a_batch_depends_on_seed_and_step_alone(numbered, samples, augmentation):
     options = {"seed": 3, "augmentation": augmentation}
     straight = Batches(numbered, samples, 8, **options)
@@ -46,7 +49,7 @@ def test_a_batch_depends_on_seed_and_step_alone(numbered, samples, augmentation)
 
 def test_drawing_leaves_torchs_global_generator_alone(numbered, samples):
     before = torch.get_rng_state()
-    Batches(numbered, samples, 8, seed=0, augmentation=D4.whole).at(3)
+    Batches(numbered, samples, 8, seed=0, augmentation=Augmentation(2, move="D4")).at(3)
     divided(samples, 0.2, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -86,7 +89,7 @@ def test_samples_are_standardised_and_go_with_their_targets(numbered, samples, d
 
 @pytest.mark.parametrize("H", D4.subgroups(), ids=str)
 def test_augmentation_draws_every_element_and_no_other_for_each_sample_on_its_own(numbered, samples, H):
-    batches = Batches(numbered, samples, 35, seed=0, augmentation=H)
+    batches = Batches(numbered, samples, 35, seed=0, augmentation=Augmentation(2, move=H.name))
     plain = Batches(numbered, samples, 35, seed=0)
     drawn, uniform_batches = Counter(), 0
     for step in range(40):
@@ -106,7 +109,7 @@ def test_augmentation_draws_every_element_and_no_other_for_each_sample_on_its_ow
 
 
 def test_augmentation_moves_a_sample_anew_in_each_pass_and_alike_in_each_run(numbered, samples):
-    one, two = (Batches(numbered, samples, 35, seed=0, augmentation=D4.whole) for _ in range(2))
+    one, two = (Batches(numbered, samples, 35, seed=0, augmentation=Augmentation(2, move="D4")) for _ in range(2))
     assert all(same_batch(one.at(step), two.at(step)) for step in (0, 5, 1))
     poses = set()
     for step in range(60):
@@ -148,3 +151,24 @@ def test_parts_too_small_to_be_trained_on_are_refused(samples, count, share, sai
 def test_four_samples_are_the_least_that_can_be_divided(samples):
     rest, held = divided(Split(samples.x[:4], samples.y[:4]), 0.5, seed=0)
     assert len(rest) == len(held) == 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "first", "second"),
+    [(None, FIRST, SECOND), (torch.arange(35.0).double(), FIRST_WEIGHTED, SECOND_WEIGHTED)],
+    ids=["as they are", "weighted"],
+)
+def test_the_first_batches_are_the_same_on_every_machine(numbered, samples, weights, first, second):
+    batches = Batches(numbered, samples, 8, seed=0, weights=weights)
+    assert [batches.at(0)[1].tolist(), batches.at(1)[1].tolist()] == [first, second]
+
+
+def test_a_drawn_augmentation_is_the_same_on_every_machine(numbered, samples):
+    batches = Batches(numbered, samples, 8, seed=0, augmentation=Augmentation(2, move="D4"))
+    plain = Batches(numbered, samples, 8, seed=0)
+    (moved, _), (original, _) = batches.at(0), plain.at(0)
+    found = [
+        [torch.equal(transform(x[None], g, D4, "trivial")[0], y) for g in range(8)].index(True)
+        for x, y in zip(original, moved, strict=True)
+    ]
+    assert found == MOVED_BY

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from plotly.graph_objects import Figure  # type: ignore[attr-defined]
 
 from equimorph.reports import style
-from equimorph.reports.axes import base_layout, in_percent
+from equimorph.reports.axes import base_layout, escape_label, in_percent
 from equimorph.reports.comparison.marks import (
     add_runs,
     choose_colour,
@@ -24,6 +24,7 @@ from equimorph.reports.comparison.marks import (
 )
 from equimorph.reports.comparison.numbers import Comparison, Strategy
 from equimorph.reports.comparison.pairs import NO_REGRET, Pair
+from equimorph.reports.comparison.words import name_error
 
 
 def draw_errors(comparison: Comparison) -> Figure:
@@ -56,7 +57,7 @@ def draw_errors(comparison: Comparison) -> Figure:
             )
     figure.update_layout(base_layout(height=80 + 46 * len(ranked)))
     errors = [error_of(row) for strategy in ranked for row in strategy.measured]
-    figure.update_xaxes(title="test error (%)", **make_close_axis(errors))
+    figure.update_xaxes(title=escape_label(name_error(comparison, unit="%")), **make_close_axis(errors))
     figure.update_yaxes(**make_rows_axis([make_label(strategy.name) for strategy in ranked]))
     return figure
 

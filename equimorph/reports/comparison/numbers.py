@@ -139,6 +139,11 @@ class Comparison:
         """A row that has what all rows have in common."""
         return self.strategies[0].rows[0]
 
+    @property
+    def metric(self) -> str:
+        """What all errors are, as the rows have it."""
+        return self.first_row.metric
+
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """All runs, strategy by strategy and seed by seed."""

@@ -10,6 +10,7 @@ from equimorph.reports.comparison import tables, words
 from equimorph.reports.comparison.numbers import Comparison, compare
 from equimorph.reports.comparison.pairs import NO_REGRET
 from equimorph.reports.comparison.records import read_rows
+from equimorph.reports.measures import describe_metric
 from equimorph.reports.shell import ShownFigure, make_details, make_document, make_figure, make_notice, make_section
 
 
@@ -58,9 +59,11 @@ def _make_header(comparison: Comparison) -> str:
     if len(tested) == 1:
         parts.append(f"{first.test_samples:,} test images")
     warnings = "".join(make_notice(escape(warning)) for warning in words.tell_warnings(comparison))
+    metric = describe_metric(comparison.metric)
+    meaning = f'<p class="whole">{escape(metric)}</p>\n' if metric else ""
     return (
         f'<header>\n<p class="origin">{" · ".join(parts)}</p>\n<h1>{_show(words.tell_headline(comparison))}</h1>\n'
-        f'<p class="whole">{_show(words.tell_difference(comparison))}</p>\n{warnings}\n</header>'
+        f'<p class="whole">{_show(words.tell_difference(comparison))}</p>\n{meaning}{warnings}\n</header>'
     )
 
 

@@ -26,6 +26,7 @@ from equimorph.reports.comparison.marks import (
 )
 from equimorph.reports.comparison.numbers import Comparison, Strategy
 from equimorph.reports.comparison.records import Row
+from equimorph.reports.comparison.words import name_error
 
 # The least size for which labels are placed, in pixels; on a narrower screen a figure scrolls sideways.
 _WIDTH = 560
@@ -59,7 +60,8 @@ def draw_size(comparison: Comparison) -> Figure:
     """Test error (%) against parameters: the mean of each strategy, its standard deviation, and every run."""
     figure = Figure()
     panel = _plan(comparison.ranked, lambda row: row.parameters, make_axis=make_close_axis, shows_deviation=True)
-    _add_panel(figure, panel, title="parameters", at={}, is_first=True)
+    error = escape_label(name_error(comparison, unit="%"))
+    _add_panel(figure, panel, titles=("parameters", error), at={}, is_first=True)
     figure.update_layout(base_layout(height=_HEIGHT + 110), meta={"min_width": _WIDTH})
     return figure
 
@@ -71,11 +73,12 @@ def draw_cost(comparison: Comparison) -> Figure:
     """
     figure: Figure = make_subplots(rows=2, cols=1, vertical_spacing=0.15)
     samples = _plan(comparison.ranked, lambda row: row.samples, make_axis=make_value_axis)
-    _add_panel(figure, samples, title="training samples", at={"row": 1, "col": 1}, is_first=True)
+    error = escape_label(name_error(comparison, unit="%"))
+    _add_panel(figure, samples, titles=("training samples", error), at={"row": 1, "col": 1}, is_first=True)
     longest = max((row.seconds for strategy in comparison.ranked for row in strategy.measured), default=0.0)
     unit, name = (3600, "hours") if longest >= 7200 else (60, "minutes") if longest >= 120 else (1, "seconds")
     seconds = _plan(comparison.ranked, lambda row: row.seconds / unit, make_axis=make_value_axis)
-    _add_panel(figure, seconds, title=f"wall time ({name})", at={"row": 2, "col": 1}, is_first=False)
+    _add_panel(figure, seconds, titles=(f"wall time ({name})", error), at={"row": 2, "col": 1}, is_first=False)
     figure.update_layout(base_layout(height=2 * _HEIGHT + 180), meta={"min_width": _WIDTH})
     return figure
 
@@ -106,7 +109,7 @@ def _plan(
     return _Panel(strategies, of, across, up, means, deviations, names, places)
 
 
-def _add_panel(figure: Figure, panel: _Panel, *, title: str, at: dict[str, int], is_first: bool) -> None:
+def _add_panel(figure: Figure, panel: _Panel, *, titles: tuple[str, str], at: dict[str, int], is_first: bool) -> None:
     # The faint runs first, so that no mean is covered.
     for strategy in panel.strategies:
         add_runs(
@@ -123,8 +126,8 @@ def _add_panel(figure: Figure, panel: _Panel, *, title: str, at: dict[str, int],
         chosen = [index for index, strategy in enumerate(panel.strategies) if strategy.is_search == is_search]
         if chosen:
             _add_means(figure, panel, chosen, is_search=is_search, showlegend=is_first, **at)
-    figure.update_xaxes(title=title, **panel.across, **at)
-    figure.update_yaxes(title="test error (%)", **panel.up, **at)
+    figure.update_xaxes(title=titles[0], **panel.across, **at)
+    figure.update_yaxes(title=titles[1], **panel.up, **at)
 
 
 def _add_means(figure: Figure, panel: _Panel, chosen: Sequence[int], *, is_search: bool, **options: Any) -> None:

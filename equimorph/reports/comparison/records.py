@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from equimorph.errors import RunFolderError
+from equimorph.reports.records import ERROR_RATE
+from equimorph.training.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Row:
         validation_error: A fraction; None when the run diverged.
         test_error: A fraction; None when the run diverged.
         test_samples: How many images the test error was measured on.
+        metric: What both errors are: shares of samples, or the name of another metric.
     """
 
     data: str
@@ -48,12 +51,14 @@ class Row:
     validation_error: float | None
     test_error: float | None
     test_samples: int
+    metric: str = ERROR_RATE
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+_OPTIONAL = ("metric",)  # which older files do not have
 
 # What all rows of one comparison have in common, and what all rows of one seed have.
-_COMMON = ("data", "group", "network")
+_COMMON = ("data", "group", "network", "metric")
 _COMMON_TO_SEED = ("split",)
 
 
@@ -63,8 +68,16 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     Args:
         path: The file, which is replaced.
         rows: In the order in which they shall be told.
+    Raises:
+        RunFolderError: Their errors are of different metrics; the file stays as it was.
     """
-    path = Path(path)
+    path, rows = Path(path), tuple(rows)
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    if len(metrics) > 1:
+        first, second = (json.dumps(metric, ensure_ascii=False)[:80] for metric in metrics[:2])
+        raise RunFolderError(
+            f"compare: {path}: rows of the metrics {first} and {second} cannot be compared; give each its own file."
+        )
     # Written to a temporary name first, so that a file of the final name is whole.
     temporary = path.with_name(path.name + ".partial")
     with temporary.open("w", encoding="utf-8", newline="") as file:
@@ -75,7 +88,7 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: str | Path) -> tuple[Row, ...]:
-    """Read what `write_rows` wrote; columns may be in any order.
+    """Read what `write_rows` wrote; columns may be in any order, and without `metric` errors are shares of samples.
 
     Raises:
         RunFolderError: There is no such file, a column is missing or unknown, a value does not fit its column, a seed
@@ -128,8 +141,10 @@ class _Line:
             self._misfit(column, "at least 0" if most == math.inf else f"from 0 to {most:g}")
         return value
 
-    def fraction_or_none(self, column: str) -> float | None:
-        return self.real(column, most=1) if self.values[column].strip() else None
+    def error_or_none(self, column: str, *, metric: str) -> float | None:
+        # What the package measures is a fraction; a metric of someone's own need not be.
+        most = 1 if metric in METRICS else math.inf
+        return self.real(column, most=most) if self.values[column].strip() else None
 
     def refuse(self, reason: str) -> NoReturn:
         raise RunFolderError(f"compare: {self.where}: {reason}.")
@@ -140,6 +155,7 @@ class _Line:
 
 
 def _row(line: _Line) -> Row:
+    metric = line.text("metric") if "metric" in line.values else ERROR_RATE
     return Row(
         data=line.text("data"),
         group=line.text("group"),
@@ -152,9 +168,10 @@ def _row(line: _Line) -> Row:
         parameters=line.whole("parameters"),
         samples=line.whole("samples"),
         seconds=line.real("seconds"),
-        validation_error=line.fraction_or_none("validation_error"),
-        test_error=line.fraction_or_none("test_error"),
+        validation_error=line.error_or_none("validation_error", metric=metric),
+        test_error=line.error_or_none("test_error", metric=metric),
         test_samples=line.whole("test_samples"),
+        metric=metric,
     )
 
 
@@ -190,7 +207,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:
-    missing = [name for name in COLUMNS if name not in columns]
+    missing = [name for name in COLUMNS if name not in (*columns, *_OPTIONAL)]
     unknown = [name for name in columns if name not in COLUMNS]
     twice = [name for name in COLUMNS if columns.count(name) > 1]
     for kind, names in (("lacks", missing), ("does not know", unknown), ("repeats", twice)):

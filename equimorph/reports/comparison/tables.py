@@ -16,6 +16,7 @@ from equimorph.reports.comparison.words import (
     tell_points,
     tell_spread,
 )
+from equimorph.reports.measures import describe_metric
 from equimorph.reports.shell import make_table
 
 _STRATEGY = ("strategy", "runs", "architecture", "parameters", "validation error", "test error", "samples", "time")
@@ -96,7 +97,7 @@ def make_run_table(comparison: Comparison) -> str:
 def make_markdown(comparison: Comparison) -> str:
     """The table of strategies for a README or a paper, and below it the searches against all that are none."""
     strategies = [_describe(comparison, each) for each in comparison.strategies]
-    parts = [*_make_markdown_table(_STRATEGY, strategies), "", _explain(comparison), ""]
+    parts = [*_make_markdown_table(_STRATEGY, strategies), "", _escape_markdown(_explain(comparison)), ""]
     searches = {search.name for search in comparison.searches}
     pairs = [pair for pair in _pairs_of_searches(comparison) if pair.second not in searches]
     if pairs:
@@ -119,7 +120,8 @@ def _explain(comparison: Comparison) -> str:
     unit = (
         "" if comparison.unit is None else f" (1 × is {comparison.unit:,.0f} training samples, those of the cheapest)"
     )
-    return f"Mean ± sample standard deviation over the runs; parameters, samples{unit} and time are means."
+    told = f"Mean ± sample standard deviation over the runs; parameters, samples{unit} and time are means."
+    return " ".join(filter(None, [told, describe_metric(comparison.metric)]))
 
 
 def _explain_pairs(pairs: Sequence[Pair]) -> str:

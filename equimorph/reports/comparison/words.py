@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from equimorph.reports.comparison.numbers import Comparison, Spread, Strategy
 from equimorph.reports.comparison.pairs import Pair
+from equimorph.reports.measures import name_metric
 
 # With fewer, the bounds of an interval are more than 3 standard errors away.
 _FEW_SEEDS = 5
@@ -100,16 +101,23 @@ def tell_architectures(strategy: Strategy) -> str:
     return "; ".join(f"{count} of {strategy.n}: {name or 'not told'}" for name, count in found) or "–"
 
 
+def name_error(comparison: Comparison, *, unit: str = "") -> str:
+    """The test error with its unit, and with what it is unless it is a share of samples: "test error (1 − AUROC)"."""
+    told = ", ".join(filter(None, [name_metric(comparison.metric), unit]))
+    return f"test error ({told})" if told else "test error"
+
+
 def tell_headline(comparison: Comparison) -> str:
     """Which strategy has the least mean test error, and whether that is more than chance."""
     if not comparison.ranked:
         return "No run has a test error yet."
     best, *others = comparison.ranked
+    error = name_error(comparison)
     over = "with one seed" if best.n == 1 else f"over {best.n} seeds"
     so_far = "so far " if comparison.missing else ""
     if not others:
-        return f"{best.name} {so_far}has a mean test error of {tell_spread(best.test)} {over}."
-    led = f"{best.name} {so_far}has the least mean test error, {tell_spread(best.test)} {over}"
+        return f"{best.name} {so_far}has a mean {error} of {tell_spread(best.test)} {over}."
+    led = f"{best.name} {so_far}has the least mean {error}, {tell_spread(best.test)} {over}"
     return f"{led}; {_tell_lead(best, others[0], comparison.pair(best.name, others[0].name))}."
 
 

@@ -95,6 +95,36 @@ def test_galaxies_leave_out_those_that_nobody_knew_and_keep_the_others_with_thei
             assert data.classes[label] == old[number % 6]
 
 
+@pytest.mark.parametrize(
+    ("name", "renamed"),
+    [
+        ("galaxies-winding", {"spiral_clockwise": "clockwise", "spiral_anticlockwise": "anticlockwise"}),
+        (
+            "galaxies-merged",
+            {
+                "elliptical": "elliptical",
+                "spiral_clockwise": "spiral",
+                "spiral_anticlockwise": "spiral",
+                "spiral_edge_on": "spiral_edge_on",
+                "merger": "merger",
+            },
+        ),
+    ],
+)
+def test_questions_about_galaxies_keep_the_images_of_their_classes_under_the_new_names(name, renamed, numbered_folder):
+    data = em.data.load(name, numbered_folder)
+    old = CLASSES["galaxies"]
+    assert data.name == name and data.classes == tuple(dict.fromkeys(renamed.values()))
+    wanted = [number for number in range(sum(SIZES["galaxies"])) if old[number % 6] in renamed]
+    numbers = [numbers_of(split.x) for split in splits_of(data)]
+    assert torch.cat(numbers).tolist() == wanted
+    all_galaxies = em.data.load("galaxies", numbered_folder)
+    for part, split, whole in zip(numbers, splits_of(data), splits_of(all_galaxies), strict=True):
+        assert set(part.tolist()) <= set(numbers_of(whole.x).tolist())  # in the part where they were
+        labels = [data.classes[label] for label in split.y.tolist()]
+        assert labels == [renamed[old[number % 6]] for number in part.tolist()]
+
+
 @both
 def test_a_folder_that_nobody_named_is_asked_for(name):
     with pytest.raises(DataError, match=rf"{FILES[name]} is needed .* --data-dir or EQUIMORPH_DATA.*{SOURCES[name]}"):
@@ -179,7 +209,7 @@ def test_arrays_of_another_kind_are_refused(name, array, values, needed, tmp_pat
 
 @pytest.fixture(scope="module")
 def real_folder():
-    beside = Path(__file__).parents[3] / "shared" / "data"
+    beside = Path(__file__).parents[4] / "shared" / "data"
     for folder in filter(None, (os.environ.get("EQUIMORPH_DATA"), beside)):
         if all((Path(folder) / file).is_file() for file in FILES.values()):
             return Path(folder)
@@ -205,6 +235,45 @@ def real_folder():
 def test_the_real_files_hold_so_many_of_each_class(name, counts, real_folder):
     data = em.data.load(name, real_folder)
     assert [split.y.bincount().tolist() for split in splits_of(data)] == counts
+
+
+@pytest.mark.shared_data
+def test_the_real_galaxies_give_so_many_for_each_question(real_folder):
+    for name, counts in (
+        ("galaxies-winding", [[290, 305], [41, 44], [83, 87]]),
+        ("galaxies-merged", [[840, 595, 699, 80], [120, 85, 99, 12], [240, 170, 200, 23]]),
+    ):
+        data = em.data.load(name, real_folder)
+        assert [split.y.bincount().tolist() for split in splits_of(data)] == counts
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("group", ["O", "Oh"])
+def test_the_real_furniture_trains_a_network_of_volumes(group, real_folder):
+    if not (real_folder / "modelnet10_voxels24.npz").is_file():
+        pytest.skip("there is no furniture")
+    data = em.data.load("modelnet10", real_folder, options=em.data.ReadOptions(image_size=8)).subset(24)
+    few = em.data.ImageData.from_splits(
+        data.name,
+        data.train,
+        *(split.part(torch.arange(8)) for split in (data.validation, data.test)),
+        classes=data.classes,
+    )
+    assert few.train.x.shape == (24, 1, 8, 8, 8)
+    network = em.models.PaperNetwork(
+        group=em.group(group),
+        image_size=8,
+        in_channels=1,
+        num_classes=10,
+        fields=1,
+        depth=2,
+        kernel_size=3,
+        head_units=4,
+        generator=torch.Generator().manual_seed(0),
+    )
+    settings = em.training.TrainingSettings(epochs=1, batch_size=12, device="cpu", augment="turn=z")
+    result = em.search.Static(group).run(network, few, training=settings)
+    assert 0 <= result.test_error <= 1 and result.history[0]["group"] == group
 
 
 @pytest.mark.shared_data

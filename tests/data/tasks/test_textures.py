@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from equimorph.data import make_textures, textures
+from equimorph.data import make_textures
+from equimorph.data.tasks import textures
 from equimorph.errors import ConfigurationError, GroupError
 from equimorph.groups import group, search_groups
 from equimorph.layers.features import transform

@@ -69,7 +69,7 @@ def numbered_folder(tmp_path_factory):
 def without_turning(monkeypatch):
     """RotMNIST's images as they were before they were turned, with the angles that they would be turned by."""
     angles = []
-    monkeypatch.setattr("equimorph.data.mnist.rotate", lambda x, degrees: angles.append(degrees) or x)
+    monkeypatch.setattr("equimorph.data.tasks.mnist.rotate", lambda x, degrees: angles.append(degrees) or x)
     return angles
 
 
@@ -212,7 +212,7 @@ def test_nothing_in_a_file_is_ever_unpickled(tmp_path):
 
 @pytest.fixture(scope="module")
 def real_folder():
-    beside = Path(__file__).parents[3] / "shared" / "data"
+    beside = Path(__file__).parents[4] / "shared" / "data"
     for folder in filter(None, (os.environ.get("EQUIMORPH_DATA"), beside)):
         if (Path(folder) / "mnist.npz").is_file():
             return Path(folder)
