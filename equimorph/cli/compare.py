@@ -134,15 +134,23 @@ def _open(folder: Path, config: Mapping[str, Any]) -> Path:
         raise RunFolderError(f"compare: {path} is damaged: {error}; put it back, or name another --out.") from None
     if not isinstance(present, dict) or "data" not in present:
         raise RunFolderError(f"compare: {path} is damaged: it names no data set; put it back, or name another --out.")
-    present = {"metric": "error"} | present  # older folders do not name it
-    for key in config.keys() & present.keys():  # others were no options when it was made, or are none any more
-        if present[key] != config[key]:
+    present = {**_defaults(), **present}  # an option that was none yet when it was made
+    for key in config:
+        if present.get(key) != config[key]:
             option = f"--{key.replace('_', '-')}"
             raise RunFolderError(
                 f"compare: {folder} was made with {option} {present.get(key)}, and now it is {config.get(key)}; use "
                 "the same options to go on, or another --out."
             )
     return folder
+
+
+def _defaults() -> dict[str, Any]:
+    """What an option is when it is not given."""
+    parser = ArgumentParser(exit_on_error=False)
+    add_arguments(parser)
+    defaults: dict[str, Any] = parser.get_defaults().as_dict()
+    return defaults
 
 
 def _run_one(name: str, seed: int, split: int, samples: data.ImageData, options: Any, folder: Path) -> Row:

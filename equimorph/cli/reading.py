@@ -102,4 +102,11 @@ def read_samples(given: str, options: Any) -> data.ImageData:
             f"data: {ambient.name} acts in dimension {ambient.dim}, and {samples.name} has images of "
             f"dimension {samples.dim}; choose another --group."
         )
+    sides = samples.train.x.shape[2:]
+    if any(tuple(sides[axis] for axis in abs(matrix).argmax(1)) != tuple(sides) for matrix in ambient.elements):
+        raise ConfigurationError(
+            f"data: samples of {samples.name} have sides {' x '.join(map(str, sides))}, and {ambient.name} exchanges "
+            "axes; make them equal with --image-size, or choose a --group that does not, such as D2 for images; for "
+            "signals it is Z2."
+        )
     return samples

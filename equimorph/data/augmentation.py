@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -20,6 +20,8 @@ Turns = Literal["none", "any", "z"]
 Fill = Literal["reflection", "border", "mean"]
 
 _WHOLE_GROUPS = {1: "Z2", 2: "D4", 3: "Oh"}  # all symmetries of the grid
+_TURNS = {(2, "any"): "C4", (3, "any"): "O", (3, "z"): "C4@z"}  # those among them that turns by any angle meet
+_MIRRORS = {1: "Z2", 2: "D1@90", 3: "Cs@x"}  # left and right are exchanged, up stays up
 _PADDING = {"reflection": "reflection", "border": "border", "mean": "zeros"}  # standardised samples have mean zero
 FORMS = "turn, turn=z, mirror, shift=0.1, scale=0.1, intensity=0.1, move=H, fill=reflection|border|mean"
 
@@ -38,7 +40,8 @@ class Augmentation:
         dim: Spatial axes of the samples.
         move: H, by the name of a subgroup of the grid's whole symmetry (Z2, D4, Oh); None for the trivial one.
         turn: "any" angle, uniform (in 3-D over all rotations); in 3-D also "z", about the z axis alone; or "none".
-        mirror: Whether the last axis is flipped, with probability one half.
+        mirror: Whether left and right are exchanged, with probability one half: the last axis of a signal or an image
+            is flipped, x of a volume.
         shift: t is uniform in [-shift, shift] sides along each axis.
         scale: log s is uniform in [-log(1 + scale), log(1 + scale)].
         intensity: a and b are uniform in [-intensity, intensity], b in standard deviations of the training set.
@@ -108,19 +111,11 @@ class Augmentation:
     def reached(self, ambient: Group) -> Subgroup:
         """The elements of G that samples are moved by, or may be by chance: those of H, turns, the mirror, products."""
         whole = self.moved_by.group
-        chosen = [self.moved_by]
-        for subgroup in whole.subgroups():
-            matrices = [tuple(map(tuple, matrix.tolist())) for matrix in subgroup.elements]
-            turns = all(round(float(torch.linalg.det(torch.tensor(m).double()))) == 1 for m in matrices)
-            about_z = all(m[-1][-1] == 1 for m in matrices)
-            flips_last = subgroup.order == 2 and _is_flip_of_last(matrices[1])
-            if (
-                (self.turn == "any" and turns)
-                or (self.turn == "z" and turns and about_z)
-                or (self.mirror and flips_last)
-            ):
-                chosen.append(subgroup)
-        joined = reduce(Subgroup.__or__, chosen)
+        joined = self.moved_by
+        if self.turn != "none":
+            joined = joined | whole.subgroup(_TURNS[self.dim, self.turn])
+        if self.mirror:
+            joined = joined | whole.subgroup(_MIRRORS[self.dim])
         wanted = {matrix.tobytes() for matrix in joined.elements}
         indices = {index for index, matrix in enumerate(ambient.elements) if matrix.tobytes() in wanted}
         return next(H for H in ambient.subgroups() if set(H.indices) == indices)
@@ -150,8 +145,9 @@ class Augmentation:
         if self.turn != "none":
             matrices = _random_turns(count, self.dim, self.turn, generator)
         if self.mirror:
-            signs = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.float64) * 2 - 1
-            matrices = torch.cat([matrices[..., :-1], matrices[..., -1:] * signs[..., None]], 2)
+            is_flipped = torch.randint(0, 2, (count,), generator=generator).bool()
+            flip = torch.from_numpy(self.moved_by.group.subgroup(_MIRRORS[self.dim]).elements[1]).double()
+            matrices[is_flipped] = matrices[is_flipped] @ flip
         if self.scale:
             matrices = matrices * (math.log1p(self.scale) * _uniform(count, 1, 1, generator=generator)).exp()
         shifts = torch.zeros(count, self.dim, dtype=torch.float64)
@@ -247,11 +243,6 @@ def _value(part: str, word: str, value: str | None) -> str | float | bool | None
 def _uniform(*shape: int, generator: torch.Generator) -> Tensor:
     """Numbers uniform in [-1, 1], float64, on the CPU."""
     return 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
-
-
-def _is_flip_of_last(matrix: tuple[tuple[int, ...], ...]) -> bool:
-    side = len(matrix)
-    return all(matrix[i][j] == (0 if i != j else -1 if i == side - 1 else 1) for i in range(side) for j in range(side))
 
 
 def _random_turns(count: int, dim: int, turn: Turns, generator: torch.Generator) -> Tensor:
