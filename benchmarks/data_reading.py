@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from equimorph import data
@@ -27,6 +28,7 @@ from equimorph.data.readers import READERS
 from equimorph.data.stream import AheadOfSteps, Stream, cores
 from equimorph.training import Trainer, TrainingSettings
 
+_BATCH = 64
 WAYS = {"in memory": 64.0, "streamed": 0.0}  # GiB that samples may take when decoded
 
 
@@ -61,19 +63,19 @@ def measure(
     listed = len(reader.read(str(folder), options).ids)
     listing = time.time() - listing_began
     samples = data.load(folder, options=options)
-    trainer = Trainer(samples, TrainingSettings(batch_size=64, device="cpu"))
-    trainer.batches.at(0)
+    Trainer(samples, TrainingSettings(batch_size=_BATCH, device="cpu")).batches.at(0)
     found = {"files": listed, "import_seconds": imported - began, "listing_seconds": listing}
     found["first_batch_seconds"] = time.time() - began
     if isinstance(samples.train.x, Stream):
-        trainer.batches._ahead = None  # its workers end
-        found |= busy(AheadOfSteps(samples.train.x, trainer.batches._chosen_at), num_batches, cores())
+        found |= busy(samples.train.x, num_batches, cores())
     found["peak_memory_mib"] = watch.stop()
     return found
 
 
-def busy(batches: AheadOfSteps, num_batches: int, num_cores: int) -> dict[str, float]:
+def busy(stream: Stream, num_batches: int, num_cores: int) -> dict[str, float]:
     """The share of all cores' time that this process and its workers use while they decode."""
+    order = torch.randperm(len(stream), generator=torch.Generator().manual_seed(0))
+    batches = AheadOfSteps(stream, lambda step: order[torch.arange(step * _BATCH, (step + 1) * _BATCH) % len(order)])
     batches.at(0)  # starts the workers
     began, used = time.time(), cpu_seconds()
     for step in range(1, num_batches + 1):
@@ -81,7 +83,7 @@ def busy(batches: AheadOfSteps, num_batches: int, num_cores: int) -> dict[str, f
     wall, used = time.time() - began, cpu_seconds() - used
     return {
         "cores_busy": used / (wall * num_cores),
-        "images_per_second": 64 * num_batches / wall,
+        "images_per_second": _BATCH * num_batches / wall,
     }
 
 
@@ -107,7 +109,7 @@ class MemoryWatch:
 
     def __init__(self) -> None:
         self._peak, self._stopped = 0.0, threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

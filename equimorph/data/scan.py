@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]
 """Is told what is being done, how many samples are done, and how many there are."""
 
 _CHUNK = 256  # samples that a worker does at a time
-_CHUNK_BYTES = 2**24
+_CHUNK_BYTES = 2**22  # eight times as much while sums are taken
 _FEWEST_CHUNKS = 3  # below, starting workers takes longer than the work
 
 
@@ -140,7 +140,6 @@ class _PixelChunks(_Chunks):
         numbers: list[int] = []
         problems: list[tuple[int, str]] = []
         pixels: list[NDArray[Any]] = []
-        sums: list[NDArray[np.float64]] = []
         for number in self.numbers(chunk):
             try:
                 sample = self.source.read(number, self.form)
@@ -148,18 +147,16 @@ class _PixelChunks(_Chunks):
                 problems.append((number, str(error)))
                 continue
             numbers.append(number)
-            sums.append(_sums(sample))
-            if self.keep:
-                pixels.append(sample)
-        together = np.stack(sums, 1) if sums else np.zeros((2, 0, self.form.channels))
+            pixels.append(sample)
+        together = np.stack(pixels) if pixels else np.zeros((0, *self.form.shape), self.form.levels)
         # A tensor, which travels between processes without being copied.
-        return numbers, problems, together, torch.from_numpy(np.stack(pixels)) if pixels else None
+        return numbers, problems, _sums(together), torch.from_numpy(together) if self.keep else None
 
 
-def _sums(sample: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum and sum of squares over the positions, shape (2, channels); exact for bytes."""
-    wide = sample.reshape(len(sample), -1).astype(np.int64 if sample.dtype == np.uint8 else np.float64)
-    return np.stack([wide.sum(1), np.einsum("ij,ij->i", wide, wide)]).astype(np.float64)
+def _sums(samples: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum and sum of squares over the positions, shape (2, samples, channels); exact for bytes."""
+    wide = samples.reshape(*samples.shape[:2], -1).astype(np.float64)
+    return np.stack([wide.sum(2), np.einsum("scp,scp->sc", wide, wide)])
 
 
 def _in_parallel(chunks: _Chunks, workers: int | None) -> Iterator[Any]:
