@@ -64,7 +64,11 @@ def add_reading_options(add: _Add) -> None:
         help="own data: stop at samples that cannot be used, or leave-out and count them",
     )
     add(
-        "--memory", type=float, default=4.0, help="keep samples decoded in memory up to so many GiB, stream them beyond"
+        "--memory",
+        type=float | None,
+        default=None,
+        help="own data: keep samples decoded up to so many GiB, and stream them beyond (default: 4, or a quarter of the "
+        "free memory where that is less)",
     )
     add("--workers", type=int | None, default=None, help="processes that decode (default: one a core)")
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +84,7 @@ class Augmentation:
         Raises:
             ConfigurationError: A word that is none of those there are, a value that is no number, a word twice.
         """
-        found: dict[str, str | float | bool | None] = {}
+        found: dict[str, Any] = {}
         for part in (part.strip() for part in text.split(",")):
             word, has_value, value = (piece.strip() for piece in part.partition("="))
             if not part:
@@ -92,7 +92,7 @@ class Augmentation:
             if word in found:
                 raise ConfigurationError(f'augmentation: "{word}" is named twice in "{text}".')
             found[word] = _value(part, word, value if has_value else None)
-        return cls(dim, **found)  # type: ignore[arg-type]
+        return cls(dim, **found)
 
     def __str__(self) -> str:
         words = [f"move={self.move}"] if self.move else []
@@ -224,7 +224,7 @@ def _check_shape(x: Tensor, subgroup: Subgroup) -> None:
             )
 
 
-def _value(part: str, word: str, value: str | None) -> str | float | bool | None:
+def _value(part: str, word: str, value: str | None) -> str | float | bool:
     """The value of one word of an augmentation."""
     if word == "turn" and value in (None, "any", "z"):
         return value or "any"

@@ -20,8 +20,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from equimorph.data.download_bar import Bar
 from equimorph.errors import ConfigurationError, DataError
 
 _PAUSES_SECONDS = (1.0, 2.0, 4.0)  # one before each retry
@@ -100,7 +100,7 @@ def download(
     num_bytes = _prepare(partial, sized)
     console = console or Console(stderr=True)
     _announce(console, sized, path, num_bytes)
-    with _Bar(console, path.name, sized.size_bytes) as bar:
+    with Bar(console, path.name, sized.size_bytes) as bar:
         _fetch_checked(sized, partial, bar, sleep)
     return _finish(partial, path, sized)
 
@@ -117,42 +117,6 @@ class _Sized:
 
 class _InterruptedError(Exception):
     """A connection that broke, or a server that is busy; says how, and never leaves this module."""
-
-
-class _Bar:
-    """A progress bar of bytes, with speed and time left."""
-
-    def __init__(self, console: Console, name: str, size_bytes: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            *(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()),
-            console=console,
-        )
-        self._name, self._size_bytes = name, size_bytes
-        self._task = self._progress.add_task(name, total=size_bytes)
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def begin(self, num_bytes: int) -> None:
-        """Start with so many bytes, which do not count for the speed."""
-        self._progress.reset(self._task, total=self._size_bytes, completed=num_bytes, description=self._name)
-
-    def advance(self, num_bytes: int) -> None:
-        """Count bytes that came."""
-        self._progress.advance(self._task, num_bytes)
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def checking(self) -> None:
-        """Show that the checksum is being computed."""
-        self._progress.update(self._task, description=f"{self._name}, checking")
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -235,7 +199,7 @@ def _announce(console: Console, remote: _Sized, path: Path, num_bytes: int) -> N
     )
 
 
-def _fetch_checked(remote: _Sized, partial: Path, bar: _Bar, sleep: Callable[[float], None]) -> None:
+def _fetch_checked(remote: _Sized, partial: Path, bar: Bar, sleep: Callable[[float], None]) -> None:
     """Fetch the file; when it was put together from pieces and the checksum is wrong, once more in one go."""
     for last in (False, True):
         resumed = _fetch(remote, partial, bar, sleep)
@@ -252,7 +216,7 @@ def _fetch_checked(remote: _Sized, partial: Path, bar: _Bar, sleep: Callable[[fl
         bar.say(f"the checksum of {partial} is wrong; fetching all of it anew")
 
 
-def _fetch(remote: _Sized, partial: Path, bar: _Bar, sleep: Callable[[float], None]) -> bool:
+def _fetch(remote: _Sized, partial: Path, bar: Bar, sleep: Callable[[float], None]) -> bool:
     """Fetch what is missing, with retries; whether it was put behind bytes that came before."""
     reason = ""
     for pause in (0.0, *_PAUSES_SECONDS):
@@ -273,7 +237,7 @@ def _fetch(remote: _Sized, partial: Path, bar: _Bar, sleep: Callable[[float], No
     )
 
 
-def _receive(remote: _Sized, partial: Path, bar: _Bar) -> bool:
+def _receive(remote: _Sized, partial: Path, bar: Bar) -> bool:
     """Fetch what is missing over one connection; whether there were bytes already that are still of use."""
     start = _length(partial)
     if start < remote.size_bytes:
@@ -345,7 +309,7 @@ def _blocks(response: HTTPResponse, limit_bytes: int) -> Iterator[bytes]:
         yield block
 
 
-def _store(blocks: Iterator[bytes], partial: Path, start: int, bar: _Bar) -> None:
+def _store(blocks: Iterator[bytes], partial: Path, start: int, bar: Bar) -> None:
     """Write the blocks behind the first `start` bytes of the file; what was after those is lost."""
     try:
         with partial.open("r+b" if start else "wb") as file:

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from equimorph.data._base import DataNotes, ImageData, Split
 from equimorph.data.problems import Findings
 from equimorph.data.readers._base import Listing, ReadOptions
+from equimorph.data.readers.arrays import memory_available
 from equimorph.data.scan import Pixels, Progress, scan_headers, scan_pixels
-from equimorph.data.sources import Form, Header
+from equimorph.data.sources import Form, Header, Levels
 from equimorph.data.splits import PARTS, divide, divide_in_two
 from equimorph.data.stream import Stream
 from equimorph.errors import ConfigurationError, DataError
 
 _FEWEST_OF_CLASS = 3  # one for each part
 _GIB = 2**30
+_MOST_GIB, _MOST_OF_MEMORY = 4, 0.25  # of samples that are kept decoded, unless the user says how many
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -48,7 +50,7 @@ def assemble(listing: Listing, options: ReadOptions, *, progress: Progress = sil
         findings.raise_if_any(speaker, hint)
         raise DataError(f"{speaker}: there are no samples in it.")
     usable = _usable(listing, headers, findings)
-    keep = len(usable) * form.bytes_per_sample <= options.memory_gib * _GIB
+    keep = len(usable) * form.bytes_per_sample <= _limit_bytes(options)
     pixels = scan_pixels(
         listing.source,
         form,
@@ -71,6 +73,13 @@ def assemble(listing: Listing, options: ReadOptions, *, progress: Progress = sil
     _count_handled(listing, headers, kept, form, findings)
     whole = _Whole(listing, form, pixels, np.array(kept), options)
     return whole.divided(DataNotes(handled=dict(findings.handled), left_out=dict(findings.left_out), fit=form.fit))
+
+
+def _limit_bytes(options: ReadOptions) -> float:
+    """Up to which size samples are kept decoded."""
+    if options.memory_gib is not None:
+        return options.memory_gib * _GIB
+    return min(_MOST_GIB * _GIB, _MOST_OF_MEMORY * memory_available())
 
 
 def _check(options: ReadOptions) -> None:
@@ -101,8 +110,8 @@ def _form(listing: Listing, headers: Sequence[Header | None], options: ReadOptio
         sides = Counter(header.sides for header in headers if header is not None).most_common(1)[0][0]
     else:
         sides = (options.image_size,) * options.dim
-    levels = "uint8" if all(header.levels == "uint8" for header in known) else "float32"
-    return Form(wanted, sides, "uint8" if levels == "uint8" else "float32", options.fit)
+    levels: Levels = "uint8" if all(header.levels == "uint8" for header in known) else "float32"
+    return Form(wanted, sides, levels, options.fit)
 
 
 def _find_other_sides(headers: Sequence[Header | None], form: Form, findings: Findings) -> None:
@@ -197,13 +206,12 @@ class _Whole:
             groups = np.unique([listing.groups[number] for number in self.numbers], return_inverse=True)[1]
         parts, told = self._parts(y, groups)
         train, validation, test = (self._split(chosen, y, groups) for chosen in parts)
-        for name, chosen in zip(PARTS, parts, strict=True):
-            missing = sorted(set(range(len(classes))) - set(y[chosen].tolist()))
-            if missing and name == "train":
-                raise DataError(
-                    f"data: {listing.name}: no sample of {', '.join(classes[c] for c in missing)} is in the training "
-                    "set; divide the data anew, or merge classes."
-                )
+        missing = sorted(set(range(len(classes))) - set(y[parts[0]].tolist()))
+        if missing:
+            raise DataError(
+                f"data: {listing.name}: no sample of {', '.join(classes[c] for c in missing)} is in the training "
+                "set; divide the data anew, or merge classes."
+            )
         # Sums of all samples, so that kept and streamed samples are standardised alike.
         mean, std = self._stream(parts[0]).mean_and_std()
         notes = replace(notes, split=told)

@@ -33,7 +33,8 @@ class ReadOptions:
         shares: Of validation and test set, where the data are not divided already.
         split: The seed of the division.
         bad_samples: "stop" at samples that cannot be used, or "leave-out" and count them.
-        memory_gib: Samples are kept decoded in memory up to this size, and decoded when they are needed beyond it.
+        memory_gib: Samples are kept decoded in memory up to this size, and decoded when they are needed beyond it; when
+            None, up to 4 GiB or a quarter of the memory that is free, whichever is less. It changes no result.
         workers: Processes that decode; as many as there are cores when None, none beside this one when 0.
     """
 
@@ -50,7 +51,7 @@ class ReadOptions:
     shares: Shares = field(default_factory=Shares)
     split: int = 0
     bad_samples: BadSamples = "stop"
-    memory_gib: float = 4.0
+    memory_gib: float | None = None
     workers: int | None = None
 
 
