@@ -67,8 +67,8 @@ def add_reading_options(add: _Add) -> None:
         "--memory",
         type=float | None,
         default=None,
-        help="own data: keep samples decoded up to so many GiB, and stream them beyond (default: 4, or a quarter of the "
-        "free memory where that is less)",
+        help="own data: keep samples decoded up to so many GiB, and stream them beyond (default: 4, or a quarter of "
+        "the free memory where that is less)",
     )
     add("--workers", type=int | None, default=None, help="processes that decode (default: one a core)")
 

@@ -46,6 +46,10 @@ class FolderReader(Reader):
         parts: list[str] = []
         tops = {name: part_named(name) for name in _folders(root)}
         divided = _are_parts(tops, root)
+        for folder in (root, *(root / top for top in tops if divided)):
+            loose = _num_loose(folder)
+            if loose:
+                findings.left_out["files outside the folders of the classes"] += loose
         for top, part in tops.items():
             class_folders = (
                 [(name, root / top / name) for name in _folders(root / top)] if divided else [(top, root / top)]
@@ -92,6 +96,13 @@ def _is_clutter(name: str) -> bool:
 def _folders(path: Path) -> list[str]:
     with os.scandir(path) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not _is_clutter(entry.name))
+
+
+def _num_loose(path: Path) -> int:
+    """How many samples lie in a folder itself."""
+    with os.scandir(path) as entries:
+        names = [entry.name for entry in entries if not entry.is_dir()]
+    return sum(Path(name).suffix.lower() in SUFFIXES and not _is_clutter(name) for name in names)
 
 
 def _files(folder: Path, findings: Findings, root: Path) -> Iterator[str]:

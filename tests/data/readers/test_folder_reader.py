@@ -108,3 +108,11 @@ def test_arrays_are_samples_as_well(tmp_path):
     (tmp_path / "ball").mkdir()
     np.save(tmp_path / "ball" / "1.npy", np.zeros((5, 6, 7), np.uint8))
     assert read(tmp_path, dim=3).source.header(0).sides == (5, 6, 7)
+
+
+def test_samples_outside_the_folders_of_the_classes_are_counted(tmp_path):
+    loose = {"files outside the folders of the classes": 2}
+    found = read(write(tmp_path / "plain", "cat/1.png", "dog/1.png", "2.png", "3.jpg", ".4.png", "notes.txt"))
+    assert found.findings.left_out == loose and len(found.ids) == 2
+    found = read(write(tmp_path / "divided", "train/cat/1.png", "test/cat/1.png", "train/2.png", "test/3.png"))
+    assert found.findings.left_out == loose and len(found.ids) == 2
