@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from equimorph.data import files
@@ -176,11 +176,11 @@ def load_named(
     Args:
         name: One of `names()`.
         data_dir: The folder with data files; the environment variable EQUIMORPH_DATA when left out.
-        options: How samples are read; of those a named set heeds the image size, memory and workers.
+        options: How samples are read; a named set decides itself what has only one right answer (splits, columns).
         fetch: Whether a file that is missing is downloaded, where it can be.
         progress: Is told while samples are looked at.
     Raises:
-        ConfigurationError: There is no such name.
+        ConfigurationError: There is no such name, or an option that a named set does not take.
         GroupError: After "textures:" comes no subgroup of D4; lists those there are.
         DataError: Its file is missing or damaged; says which one and where to get it.
     Example:
@@ -188,6 +188,7 @@ def load_named(
         10
     """
     options = options or ReadOptions()
+    _refuse_options(name, options)
     if name.startswith(_TEXTURES):
         return _finished(make_textures(name.removeprefix(_TEXTURES)), options.image_size)
     if name not in TASKS:
@@ -197,6 +198,20 @@ def load_named(
         download(task.remote, files.folder_for(data_dir) / task.file)
     data = task.load(Request(data_dir, options, progress))
     return _finished(data, None if task.reduces else options.image_size)
+
+
+def _refuse_options(name: str, options: ReadOptions) -> None:
+    """Raise ConfigurationError when an option was given that would do nothing."""
+    heeded = {"dim", "image_size", "memory_gib", "workers"}
+    if name in TASKS and TASKS[name].reduces:
+        heeded |= {"fit", "channels", "bad_samples"}
+    usual = ReadOptions()
+    for option in fields(options):
+        if option.name not in heeded and getattr(options, option.name) != getattr(usual, option.name):
+            raise ConfigurationError(
+                f'data: {option.name} is "{getattr(options, option.name)}", and that is for your own data; {name} has '
+                "its own splits and files, so leave it out."
+            )
 
 
 def _finished(data: ImageData, image_size: int | None) -> ImageData:

@@ -182,7 +182,7 @@ def made_galaxies(folder, labels, side=16):
 def test_galaxy10_is_divided_by_our_shares_with_its_classes_by_name(tmp_path, memory):
     labels = np.arange(400) % 10
     folder = made_galaxies(tmp_path, labels)
-    data = em.data.load("galaxy10", folder, options=dataclasses.replace(ALONE, memory_gib=memory, split=3))
+    data = em.data.load("galaxy10", folder, options=dataclasses.replace(ALONE, memory_gib=memory))
     assert (data.name, data.classes) == ("galaxy10", galaxy10.CLASSES)
     assert [len(split) for split in splits_of(data)] == [324, 36, 40]
     assert data.test.y.bincount().tolist() == [4] * 10
@@ -271,3 +271,14 @@ def test_modelnet10_is_volumes_of_one_channel_with_x_y_z_as_they_are_stored(tmp_
         assert split.x.dtype == torch.uint8
         number = torch.arange(len(split))
         assert torch.equal(split.x[:, 0, 0, 1].argmax(1), number % 24) and torch.equal(split.y, number % 10)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"fit": "pad"}, {"label_column": "y"}, {"channels": "grey"}, {"split": 1}, {"bad_samples": "leave-out"}],
+    ids=str,
+)
+def test_a_reading_option_that_would_do_nothing_is_refused(option):
+    (name,) = option
+    with pytest.raises(ConfigurationError, match=f"data: {name} is .* for your own data; digits has its own"):
+        em.data.load("digits", options=em.data.ReadOptions(**option))
