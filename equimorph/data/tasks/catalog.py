@@ -208,9 +208,9 @@ def _refuse_options(name: str, options: ReadOptions) -> None:
     usual = ReadOptions()
     for option in fields(options):
         if option.name not in heeded and getattr(options, option.name) != getattr(usual, option.name):
+            given = "validation-share or test-share" if option.name == "shares" else option.name.replace("_", "-")
             raise ConfigurationError(
-                f'data: {option.name} is "{getattr(options, option.name)}", and that is for your own data; {name} has '
-                "its own splits and files, so leave it out."
+                f"data: --{given} is for your own data; {name} has its own splits and files, so leave it out."
             )
 
 
