@@ -248,7 +248,13 @@ class ImageData:
 
     def preprocessing(self) -> dict[str, Any]:
         """What must be done to a raw sample before the network sees it, for the file beside its weights."""
-        known = {"channels": self.in_channels, "image_size": self.image_size, "mean": self.mean, "std": self.std}
+        known = {
+            "channels": self.in_channels,
+            "image_size": self.image_size,
+            "sides": list(self.train.x.shape[2:]),
+            "mean": self.mean,
+            "std": self.std,
+        }
         return known | ({"fit": self.notes.fit} if self.notes.fit else {})
 
     def description(self) -> dict[str, Any]:

@@ -133,7 +133,10 @@ def test_the_loaded_network_has_the_test_error_on_record(run, digits):
 def test_labels_and_preprocessing_are_those_of_the_data(run, digits):
     preprocessing = json.loads((run.path / "best" / "preprocessing.json").read_text())
     assert json.loads((run.path / "best" / "labels.json").read_text()) == list(digits.classes)
-    assert preprocessing == {"channels": 1, "image_size": 12, "mean": list(digits.mean), "std": list(digits.std)}
+    assert preprocessing == {
+        **{"channels": 1, "image_size": 12, "sides": [12, 12]},
+        **{"mean": list(digits.mean), "std": list(digits.std)},
+    }
 
 
 def test_the_best_network_runs_in_torch_alone_and_computes_the_same(run, digits, tmp_path):

@@ -54,7 +54,9 @@ def test_data_tell_their_sizes():
     data = random_data(2, 5, 5, 5)
     assert (data.in_channels, data.image_size, data.num_classes, data.dim) == (2, 5, 3, 3)
     assert data.description() == {"name": "noise", "classes": ["a", "b", "c"], "train": 6, "validation": 6, "test": 6}
-    assert data.preprocessing() == {"channels": 2, "image_size": 5, "mean": data.mean, "std": data.std}
+    sides = list(data.train.x.shape[2:])
+    known = {"channels": 2, "image_size": min(sides), "sides": sides, "mean": data.mean, "std": data.std}
+    assert data.preprocessing() == known
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,10 @@ def test_the_folder_holds_what_its_page_says(run):
 def test_labels_and_preprocessing_lie_beside_the_weights(run, data):
     assert json.loads((run.out / "best" / "labels.json").read_text()) == list(data.classes)
     preprocessing = json.loads((run.out / "best" / "preprocessing.json").read_text())
-    assert preprocessing == {"channels": 1, "image_size": 12, "mean": list(data.mean), "std": list(data.std)}
+    assert preprocessing == {
+        **{"channels": 1, "image_size": 12, "sides": [12, 12]},
+        **{"mean": list(data.mean), "std": list(data.std)},
+    }
 
 
 def test_an_existing_folder_is_not_touched(data, network, settings, tmp_path):
