@@ -1,4 +1,6 @@
-"""Small folders of made images, for tests of what reads the user's own data."""
+"""Made images in small folders and archives, for tests of what reads data."""
+
+import io
 
 import numpy as np
 from PIL import Image
@@ -29,3 +31,14 @@ def make_folder(root, counts=None, **kind):
             write(root / label / f"{place:02d}.png", pixels(number, **kind))
             number += 1
     return root
+
+
+def packed(**arrays):
+    """The bytes of an .npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def splits_of(data):
+    return data.train, data.validation, data.test

@@ -97,6 +97,11 @@ def read_samples(given: str, options: Any) -> data.ImageData:
     """Named or own data, of the dimension of the group."""
     ambient = group(options.group)
     fetch = not (options.offline or os.environ.get("EQUIMORPH_OFFLINE"))
+    if given.startswith("hf:") and not fetch:
+        raise ConfigurationError(
+            f"data: {given} is looked up on huggingface.co, and --offline (or EQUIMORPH_OFFLINE) forbids it; leave "
+            "that out, or name a folder that save_to_disk wrote."
+        )
     with Reading() as progress:
         samples = data.load(
             given, options.data_dir, options=reading_of(options, ambient.dim), fetch=fetch, progress=progress

@@ -318,3 +318,9 @@ def test_files_are_downloaded_unless_that_is_forbidden(command, words, variable,
     )
     assert call(*given, *words).complaint == "seen"
     assert asked == [("mnist", fetches)]
+
+
+def test_what_is_named_on_a_hub_is_not_fetched_offline(tmp_path):
+    complaint = call("data", "show", "hf:some/name", "--offline", "--out", tmp_path / "page.html").complaint
+    assert "hf:some/name is looked up on huggingface.co, and --offline" in complaint
+    assert not list(tmp_path.iterdir())

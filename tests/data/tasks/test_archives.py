@@ -1,10 +1,10 @@
-import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made import packed, splits_of
 
 import equimorph as em
 from equimorph.errors import DataError
@@ -32,16 +32,6 @@ def numbered_arrays(name):
         arrays |= {f"x_{part}": images, f"y_{part}": (numbers % len(CLASSES[name])).astype(np.uint8)}
         first += size
     return arrays
-
-
-def packed(**arrays):
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def splits_of(data):
-    return data.train, data.validation, data.test
 
 
 def numbers_of(x):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made import packed, splits_of
 
 import equimorph as em
 from equimorph.data.rotation import random_angles, rotate
@@ -28,17 +29,6 @@ def mnist_arrays():
 
 def zeros(*shape):
     return np.zeros(shape, np.uint8)
-
-
-def packed(**arrays):
-    """The bytes of an .npz file."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def splits_of(data):
-    return data.train, data.validation, data.test
 
 
 def numbers_of(x):
