@@ -118,3 +118,9 @@ def test_shares_out_of_range_are_refused(validation, test):
 
 def test_shares_are_a_tenth_and_a_fifth_unless_told_otherwise():
     assert (Shares().validation, Shares().test) == (0.1, 0.2)
+
+
+def test_no_part_stays_empty_where_groups_are_few_and_large():
+    groups = np.repeat([0, 1, 2], [50, 30, 20])  # by size alone the last would go to training, too
+    parts = divide(np.zeros(100, np.int64), 10, 20, seed=0, groups=groups)
+    assert sorted(len(part) for part in parts) == [20, 30, 50]
