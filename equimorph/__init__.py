@@ -3,12 +3,14 @@
 from equimorph import data, layers, models, reports, search, testing, training
 from equimorph.errors import EquimorphError
 from equimorph.groups import group, search_groups
-from equimorph.inspection import distances, mixture_shares, sites
+from equimorph.inspection import audit, distances, mixture_shares, sites
 from equimorph.morphisms import (
     add_residual,
+    average_over_group,
     carry_optimizer,
     constrain,
     discretize,
+    equivariantize,
     mix,
     parameter_groups,
     plain,
@@ -22,11 +24,14 @@ __version__ = "0.1.0"
 __all__ = [
     "EquimorphError",
     "add_residual",
+    "audit",
+    "average_over_group",
     "carry_optimizer",
     "constrain",
     "data",
     "discretize",
     "distances",
+    "equivariantize",
     "group",
     "layers",
     "load",

@@ -33,8 +33,16 @@ class RunFolderError(EquimorphError, OSError):
     """A run folder that exists already, or that is not one."""
 
 
+class ExportError(EquimorphError, RuntimeError):
+    """An export that differs from the network, or whose files are not those that were written."""
+
+
 class AugmentationWarning(UserWarning):
     """An augmentation that hides from a search what it is to find."""
+
+
+class EquivarianceWarning(UserWarning):
+    """A network that does not commute with the group that it was to commute with."""
 
 
 class DivergedError(EquimorphError, ArithmeticError):

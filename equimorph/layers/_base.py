@@ -1,14 +1,15 @@
 """What layers have in common: a constraint, how it is moved, and which of them are sites of a search.
 
 A *site* is a layer with a weight space. A norm has no say of its own: it follows the constraint of the nearest site
-before it in the order in which the network's modules were registered, the order of `network.named_modules()`.
+before it. The order is the one in which the modules run, where it is known (`set_order`, which `equivariantize` calls);
+otherwise that in which they were registered, the order of `network.named_modules()`.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -107,15 +108,44 @@ class Site:
         return self.layer.constraint
 
 
+_ORDER = "constrained_order"
+_NOTES = (_ORDER, "conversion", "narrowed")  # what is on record about a network that was converted
+
+
+def set_order(network: nn.Module, names: Sequence[str]) -> None:
+    """Put on record, in place, in which order the constrained modules of a network run."""
+    network.__dict__[_ORDER] = tuple(names)
+
+
+def forget_order(network: nn.Module) -> None:
+    """Take away, in place, what is on record about a network's layers, for one that has none any more."""
+    for name in _NOTES:
+        network.__dict__.pop(name, None)
+
+
 def constrained_modules(network: nn.Module) -> Iterator[tuple[str, Constrained]]:
-    """All constrained modules with their paths, in the order of registration."""
-    for name, module in network.named_modules():
-        if isinstance(module, Constrained):
-            yield name, module
+    """All constrained modules with their paths, in the order in which they run or were registered."""
+    found = {name: module for name, module in network.named_modules() if isinstance(module, Constrained)}
+    order = list(found)
+    # Inner parts first, so that what is known of the whole has the last word.
+    for prefix, part in reversed(list(network.named_modules())):
+        if _ORDER in part.__dict__:
+            names = [f"{prefix}.{name}" if prefix else name for name in part.__dict__[_ORDER]]
+            order = _reordered(order, names)
+    for name in order:
+        yield name, found[name]
+
+
+def _reordered(order: list[str], wanted: list[str]) -> list[str]:
+    """The names with those that are wanted in another order put in each other's places."""
+    present = set(order)
+    ordered = iter([name for name in wanted if name in present])
+    moved = set(wanted)
+    return [next(ordered) if name in moved else name for name in order]
 
 
 def sites_of(network: nn.Module) -> dict[str, Site]:
-    """The sites of a network by name, in the order of registration, which is read as the order of depth."""
+    """The sites of a network by name, in the order of `constrained_modules`, which is read as that of depth."""
     layers: dict[str, SpaceLayer] = {}
     norms: dict[str, list[str]] = {}
     current = None

@@ -5,15 +5,20 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from equimorph.errors import MorphismError
 from equimorph.layers import AvgPool, BatchNorm, GlobalAvgPool, Linear, MaxPool
-from equimorph.layers._base import SpaceLayer
-from equimorph.layers.convolution import Conv1d, Conv2d, Conv3d
+from equimorph.layers._base import SpaceLayer, forget_order
+from equimorph.layers.convolution import ConvolutionLayer
+from equimorph.layers.parameter import bound_parameters, unbind
+from equimorph.layers.transposed import TransposedLayer
+from equimorph.morphisms.average import GroupAverage
+from equimorph.morphisms.folding import fold_norms as folded
 from equimorph.morphisms.reinitialize import seeded
 
 LayerType = TypeVar("LayerType", bound=nn.Module)
@@ -22,19 +27,21 @@ _CONVERTED = (SpaceLayer, BatchNorm, AvgPool, MaxPool, GlobalAvgPool)
 _Layer = Callable[..., nn.Module]
 
 _CONVOLUTIONS: dict[int, _Layer] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED: dict[int, _Layer] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _NORMS: dict[int, _Layer] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 _AVERAGES: dict[int, _Layer] = {3: nn.AvgPool1d, 4: nn.AvgPool2d, 5: nn.AvgPool3d}
 _MAXIMA: dict[int, _Layer] = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
 _GLOBAL_AVERAGES: dict[int, _Layer] = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
 
 
-def plain(network: nn.Module, example: Tensor) -> nn.Module:
+def plain(network: nn.Module, example: Tensor, *, fold_norms: bool = False) -> nn.Module:
     """Replace every layer by torch's own with the dense kernel: an ordinary network with the same output.
 
     Args:
-        network: Any module; containers with the forward of `nn.Sequential` become `nn.Sequential`, others keep
-            their class.
+        network: Any module. Containers with the forward of `nn.Sequential` become `nn.Sequential`, those of this
+            library (residual blocks) graphs of `torch.fx`; the user's own keep their class.
         example: An input. The windows of pooling layers are fixed for its size.
+        fold_norms: Whether batch norms that follow a convolution or linear map go into its weight.
     Returns:
         A new module in evaluation mode; `network` is left as it was.
     Raises:
@@ -50,20 +57,7 @@ def plain(network: nn.Module, example: Tensor) -> nn.Module:
         converted = _Conversion(_input_sizes(probe, example)).of(probe, "")
     for parameter in converted.parameters():
         parameter.grad = None
-    return converted
-
-
-def plain_source(network: nn.Module) -> str:
-    """Python source of a stand-alone module that rebuilds a plain network with torch alone.
-
-    Args:
-        network: What `plain` returned, made of `nn.Sequential` and leaf modules of `torch.nn`.
-    Returns:
-        Source with a function `build()`, which gives the network without its weights, and `load(folder)`, with them.
-    Raises:
-        MorphismError: A container or layer that is not torch's own.
-    """
-    return _SOURCE.format(body=_expression(network, 1))
+    return folded(converted, example) if fold_norms else converted
 
 
 def _input_sizes(network: nn.Module, example: Tensor) -> dict[int, set[tuple[int, ...]]]:
@@ -73,7 +67,12 @@ def _input_sizes(network: nn.Module, example: Tensor) -> dict[int, set[tuple[int
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         sizes[id(module)].add(tuple(inputs[0].shape))
 
+    def note_answer(module: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> None:
+        sizes[id(module)].add(tuple(answer.shape))
+
     hooks = [part.register_forward_pre_hook(note) for part in network.modules() if isinstance(part, _CONVERTED)]
+    averages = [part for part in network.modules() if isinstance(part, GroupAverage)]
+    hooks += [part.register_forward_hook(note_answer) for part in averages]
     with torch.no_grad():
         network(example)
     for hook in hooks:
@@ -88,22 +87,32 @@ class _Conversion:
         self._sizes = sizes
         self._done: dict[int, nn.Module] = {}
 
-    def of(self, module: nn.Module, name: str) -> nn.Module:
+    def of(self, module: nn.Module, name: str, *, traced: bool = True) -> nn.Module:
+        """The plain form of a part; parts within one of our own containers are traced with it."""
         if id(module) not in self._done:
-            self._done[id(module)] = self._convert(module, name)
+            self._done[id(module)] = self._convert(module, name, traced=traced)
         return self._done[id(module)]
 
-    def _convert(self, module: nn.Module, name: str) -> nn.Module:
+    def _convert(self, module: nn.Module, name: str, *, traced: bool) -> nn.Module:
         if isinstance(module, _CONVERTED):
             return _leaf(module, self._size(module, name))
+        tied = {id(one) for _, one in bound_parameters(module)}
+        unbind(module)
+        forget_order(module)
+        is_sequential = type(module).forward is nn.Sequential.forward
+        is_ours = type(module).__module__.startswith("equimorph.") and not is_sequential
         # `named_children` would leave out the second place of a layer that is used twice.
-        parts = [(key, part) for key, part in module._modules.items() if part is not None]
-        children = OrderedDict((key, self.of(part, f"{name}.{key}" if name else key)) for key, part in parts)
-        if type(module).forward is nn.Sequential.forward:
+        parts = [(key, part) for key, part in module._modules.items() if part is not None and id(part) not in tied]
+        children = OrderedDict(
+            (key, self.of(part, f"{name}.{key}" if name else key, traced=traced and not is_ours)) for key, part in parts
+        )
+        if is_sequential:
             return nn.Sequential(children).eval()
         for key, child in children.items():
             setattr(module, key, child)
-        return module
+        if isinstance(module, GroupAverage):
+            module.answers_are_maps = len(min(self._sizes[id(module)])) > 2
+        return torch.fx.symbolic_trace(module).eval() if is_ours and traced else module
 
     def _size(self, module: nn.Module, name: str) -> tuple[int, ...]:
         sizes = self._sizes[id(module)]
@@ -121,23 +130,7 @@ class _Conversion:
 def _leaf(module: nn.Module, size: tuple[int, ...]) -> nn.Module:
     rank = len(size)
     if isinstance(module, SpaceLayer):
-        weight, bias = module.space()
-        shape = module.space.shape
-        if isinstance(module, Linear):
-            layer: nn.Module = nn.Linear(shape.in_channels, shape.out_channels, bias=bias is not None)
-        else:
-            assert isinstance(module, (Conv1d, Conv2d, Conv3d))
-            layer = _CONVOLUTIONS[module.dim](
-                shape.in_channels,
-                shape.out_channels,
-                shape.kernel_size,
-                stride=module.stride,
-                padding=module.padding,
-                dilation=module.dilation,
-                bias=bias is not None,
-            )
-        state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-        return _with_state(layer, state)
+        return _weighted(module)
     if isinstance(module, BatchNorm):
         mean, var, weight, bias = module.dense_statistics()
         norm = _NORMS[rank](module.channels, eps=module.eps, momentum=module.momentum)
@@ -149,45 +142,28 @@ def _leaf(module: nn.Module, size: tuple[int, ...]) -> nn.Module:
     return classes[rank](module.windows(size[2:]), stride=module.stride).eval()
 
 
+def _weighted(module: SpaceLayer) -> nn.Module:
+    weight, bias = module.space()
+    shape, has_bias = module.space.shape, bias is not None
+    if isinstance(module, Linear):
+        layer: nn.Module = nn.Linear(module.in_features, shape.out_channels, bias=has_bias)
+        weight = weight.flatten(1)
+    else:
+        assert isinstance(module, (ConvolutionLayer, TransposedLayer))
+        options: dict[str, Any] = {name: getattr(module, name) for name in ("stride", "padding", "dilation", "groups")}
+        if isinstance(module, TransposedLayer):
+            make, weight = _TRANSPOSED[module.dim], module.transposed_weight()
+            options["output_padding"] = module.output_padding
+        else:
+            make = _CONVOLUTIONS[module.dim]
+            options["padding_mode"] = module.padding_mode
+        layer = make(module.in_channels, shape.out_channels, shape.kernel_size, bias=has_bias, **options)
+    return _with_state(layer, {"weight": weight} if bias is None else {"weight": weight, "bias": bias})
+
+
 def _with_state(layer: LayerType, state: dict[str, Tensor]) -> LayerType:
     like = state["weight"]
     layer.to(device=like.device, dtype=like.dtype)
     layer.load_state_dict({**layer.state_dict(), **state})
     layer.eval()
     return layer
-
-
-def _expression(module: nn.Module, depth: int) -> str:
-    if type(module) is nn.Sequential:
-        indent = "    " * (depth + 1)
-        parts = [
-            f"{indent}({name!r}, {_expression(child, depth + 1)}),\n"
-            for name, child in module._modules.items()
-            if child is not None
-        ]
-        return f"nn.Sequential(OrderedDict([\n{''.join(parts)}{'    ' * depth}]))"
-    if not type(module).__module__.startswith("torch.nn.") or list(module.children()):
-        raise MorphismError(f"plain_source: {type(module).__name__} is not one of torch's own layers.")
-    return f"nn.{module!r}"  # torch prints its layers as the calls that make them
-
-
-_SOURCE = '''"""The network that the search found, in torch alone. `load(folder)` returns it with its weights."""
-
-from collections import OrderedDict
-from pathlib import Path
-
-import safetensors.torch
-from torch import nn
-
-
-def build():
-    """The network with random weights."""
-    return {body}
-
-
-def load(folder=Path(__file__).parent):
-    """The network with the weights of weights.safetensors in the folder, in evaluation mode."""
-    network = build()
-    network.load_state_dict(safetensors.torch.load_file(Path(folder) / "weights.safetensors"))
-    return network.eval()
-'''

@@ -54,8 +54,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def _outermost(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules that can reset themselves, not looking into these any further."""
-    if callable(getattr(module, "reset_parameters", None)):
+    """The modules that can reset themselves, not looking into these any further unless a constrained one is inside."""
+    inside = any(isinstance(part, Constrained) for part in module.modules() if part is not module)
+    if callable(getattr(module, "reset_parameters", None)) and (isinstance(module, Constrained) or not inside):
         yield module
         return
     for child in module.children():

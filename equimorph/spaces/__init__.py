@@ -5,7 +5,7 @@ part and a free residual) and makes one on demand. `_base.py` is the contract, e
 it: `tied.py`, `mixed.py`, `residual.py`.
 """
 
-from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, dense_from_rows
+from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation, dense_from_rows, rows_from_dense
 from equimorph.spaces.catalog import space_described
 from equimorph.spaces.energy import Energy, energy_shares, energy_within
 from equimorph.spaces.expansion import Expansion
@@ -30,5 +30,6 @@ __all__ = [
     "dense_from_rows",
     "energy_shares",
     "energy_within",
+    "rows_from_dense",
     "space_described",
 ]

@@ -159,3 +159,11 @@ def dense_from_rows(rows: Tensor, shape: KernelShape) -> Tensor:
     split = rows.view(num_out, num_in, *shape.kernel_size, shape.out_fields, shape.in_fields)
     split = split.permute(axes + 2, 0, axes + 3, 1, *range(2, axes + 2))
     return split.reshape(shape.out_channels, shape.in_channels, *shape.kernel_size)
+
+
+def rows_from_dense(weight: Tensor, shape: KernelShape) -> Tensor:
+    """The inverse of `dense_from_rows`."""
+    num_out, num_in = shape.out_channels // shape.out_fields, shape.in_channels // shape.in_fields
+    axes = len(shape.kernel_size)
+    split = weight.reshape(shape.out_fields, num_out, shape.in_fields, num_in, *shape.kernel_size)
+    return split.permute(1, 3, *range(4, axes + 4), 0, 2).reshape(-1, shape.columns)

@@ -1,0 +1,11 @@
+"""A user's own network, with every convolution on a weight space.
+
+The network is run once on an example, which shows what reaches each layer (`equimorph.tracing`); then layers are
+exchanged, one by one, and its own code stays. `layers.py` makes the layers, `values.py` their first values, `widths.py`
+says how many fields take the place of channels, `report.py` is what the user is told.
+"""
+
+from equimorph.morphisms.conversion.equivariantize import equivariantize
+from equimorph.morphisms.conversion.report import Conversion, ConvertedLayer
+
+__all__ = ["Conversion", "ConvertedLayer", "equivariantize"]

@@ -1,0 +1,63 @@
+"""An ordinary network of the shape of a converted one, at the width that a number of parameters allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_STEPS = 24  # of the search for the width, which is halved each time
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a network was converted from.
+
+    Attributes:
+        model: The user's network.
+        example: The input that it was converted for.
+        output: The type of its output.
+        free: The modules that were left as they were.
+    """
+
+    model: nn.Module
+    example: Tensor
+    output: Any
+    free: tuple[str, ...]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recipe:
+        return self
+
+    def narrowed(self, num_parameters: int, generator: torch.Generator | None = None) -> nn.Module:
+        """An ordinary network of the same shape (group C1), as wide as a number of parameters allows.
+
+        Args:
+            num_parameters: What it is to have; of the widths that were tried the one with the nearest number is taken.
+            generator: Where the initial values are drawn from.
+        """
+        from equimorph.groups import group
+        from equimorph.morphisms.conversion.equivariantize import equivariantize
+
+        trivial = group("C1", dim=self.example.ndim - 2)
+
+        def ordinary(factor: float) -> nn.Module:
+            options: dict[str, Any] = {"output": self.output, "free": self.free, "generator": generator}
+            return equivariantize(self.model, trivial, self.example, width=factor, **options)
+
+        def size(network: nn.Module) -> int:
+            return sum(parameter.numel() for parameter in network.parameters())
+
+        low, high = 0.0, 1.0
+        while size(ordinary(high)) < num_parameters:
+            low, high = high, 2 * high
+        sizes: dict[float, int] = {}
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            sizes[middle] = size(ordinary(middle))
+            low, high = (middle, high) if sizes[middle] < num_parameters else (low, middle)
+            if high - low < 1 / 1024:
+                break
+        sizes[high] = size(ordinary(high))
+        return ordinary(min(sizes, key=lambda factor: abs(sizes[factor] - num_parameters)))

@@ -1,0 +1,267 @@
+"""The features in a network: what reaches each layer, what leaves it, and of which type it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from equimorph.groups import Representation
+from equimorph.layers import Linear, SpaceLayer
+from equimorph.layers.convolution import SlidingLayer
+from equimorph.tracing.features import Feature, Segment, Term
+from equimorph.tracing.recording import Call, Observer, Recording, Value, record
+from equimorph.tracing.rules import VIEWS, ConflictError, Features, follow
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMS_BY_FUNCTION = frozenset(["layer_norm", "group_norm", "batch_norm", "instance_norm", "prelu", "rms_norm"])
+_WEIGHTED_FUNCTIONS = frozenset(
+    ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear"]
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that keeps a network from commuting, or from being converted.
+
+    Attributes:
+        path: The module.
+        reason: Why.
+        remedy: What to try.
+    """
+
+    path: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f'"{self.path}": {self.reason}; {self.remedy}'
+
+
+@dataclass(frozen=True)
+class WeightUse:
+    """A layer with a weight where it is used.
+
+    Attributes:
+        number: Of the call.
+        call: The call.
+        source: What reaches it.
+        target: What leaves it.
+    """
+
+    number: int
+    call: Call
+    source: Feature
+    target: Feature
+
+
+@dataclass(frozen=True)
+class ParameterUse:
+    """A parameter or buffer with one value per channel, where a function uses it.
+
+    Attributes:
+        number: Of the call.
+        name: Its full name.
+        feature: The feature whose channels it is for.
+    """
+
+    number: int
+    name: str
+    feature: Feature
+
+
+@dataclass
+class Flow:
+    """What was found.
+
+    Attributes:
+        recording: The run.
+        features: By value, of all tensors of which something is known.
+        weights: Layers with weights, in order.
+        parameters: Parameters per channel outside of layers, in order.
+        problems: What was not understood.
+    """
+
+    recording: Recording
+    features: Features = field(default_factory=dict)
+    weights: list[WeightUse] = field(default_factory=list)
+    parameters: list[ParameterUse] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def leads_to_map(self) -> set[Value]:
+        """The values of which something with positions is made later, or which have positions."""
+        found: set[Value] = set()
+        for call in reversed(self.recording.calls):
+            on_map = any(value in found or self._is_map(value) for value in call.outputs)
+            found.update(value for value in (*call.outputs, *call.inputs) if on_map or self._is_map(value))
+        return found
+
+    def _is_map(self, value: Value) -> bool:
+        return value in self.features and self.features[value].is_map
+
+
+def follow_network(
+    network: nn.Module,
+    example: Tensor,
+    *,
+    output: Representation | None = None,
+    opaque: Collection[str] = (),
+    keep: bool = False,
+    observer: Observer | None = None,
+) -> Flow:
+    """Run a network and find the features in it. Types that nothing decides stay open.
+
+    Args:
+        network: Any module, in the mode to run it in.
+        example: Its input, (batch, channels, *spatial) with a batch of two or more: a trivial feature.
+        output: The type of what it returns, where that is known.
+        opaque: Paths of modules not to look into.
+        keep: Whether values keep their tensors.
+        observer: Is told about each call.
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2))
+        >>> import torch
+        >>> flow = follow_network(network, torch.zeros(2, 1, 5, 5))
+        >>> [(use.call.path, use.source.flattened) for use in flow.weights]
+        [('0', None), ('3', (3, 3))]
+    """
+    recording = record(network, example, opaque=opaque, keep=keep, observer=observer)
+    flow = Flow(recording)
+    flow.features[recording.input] = Feature.plain([Segment(Term("trivial"), example.shape[1])], example.shape)
+    for number, call in enumerate(recording.calls):
+        _follow_call(flow, number, call, is_opaque=call.path in opaque)
+    if output is not None:
+        _settle_outputs(flow, output)
+    return flow
+
+
+def _settle_outputs(flow: Flow, kind: Representation) -> None:
+    for value in flow.recording.outputs:
+        if value not in flow.features and value.is_floating:
+            reason = "how the group acts on what the network returns is not known"
+            flow.problems.append(Problem("the output", reason, "return a vector, or maps, for each sample"))
+        for segment in flow.features[value].segments if value in flow.features else ():
+            if not segment.term.settle(kind):
+                flow.problems.append(_conflict("the output", "it is made of features of different types"))
+
+
+def _follow_call(flow: Flow, number: int, call: Call, *, is_opaque: bool) -> None:
+    if not any(value in flow.features for value in call.inputs):
+        return
+    weighted = isinstance(call.module, (SpaceLayer, nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
+    if weighted and not is_opaque:
+        _follow_weight(flow, number, call)
+        return
+    if call.module is None and call.name in _WEIGHTED_FUNCTIONS:
+        flow.problems.append(
+            Problem(
+                call.path,
+                f"its forward calls {call.name} with a weight of its own",
+                "use a layer of torch.nn for it (of a parametrized layer, remove the parametrization)",
+            )
+        )
+    try:
+        found = follow(call, flow.features)
+    except ConflictError as error:
+        flow.problems.append(_conflict(call.where, str(error)))
+        found = [None] * len(call.outputs)
+    for value, feature in zip(call.outputs, found, strict=True):
+        feature = _guessed(value, flow, call) if feature is None and (is_opaque or _has_weight(call)) else feature
+        if feature is not None and value.is_floating:
+            flow.features[value] = feature
+    _note_parameters(flow, number, call)
+
+
+def _has_weight(call: Call) -> bool:
+    return call.module is None and call.name in _WEIGHTED_FUNCTIONS
+
+
+def _guessed(value: Value, flow: Flow, call: Call) -> Feature | None:
+    """Of a module that is not looked into: (batch, channels, *spatial), or a vector."""
+    if len(value.shape) < 2:
+        return None
+    return Feature.plain([Segment(Term(), value.shape[1])], value.shape)
+
+
+def _follow_weight(flow: Flow, number: int, call: Call) -> None:
+    source, output = flow.features.get(call.inputs[0]), call.outputs[0]
+    if source is None:
+        return
+    target = _linear_target(call, source) if isinstance(call.module, (nn.Linear, Linear)) else _target(call, source)
+    if isinstance(target, Problem):
+        flow.problems.append(target)
+        return
+    flow.features[output] = target
+    flow.weights.append(WeightUse(number, call, source, target))
+
+
+def _target(call: Call, source: Feature) -> Feature | Problem:
+    module, shape = call.module, call.outputs[0].shape
+    if source.channel_axis != 1 or len(shape) != len(source.axes):
+        return Problem(call.path, "what reaches it is not laid out as (batch, channels, *spatial)", _LEAVE)
+    depthwise = module.depthwise if isinstance(module, SlidingLayer) else is_depthwise(module)
+    if depthwise:
+        segments = list(source.segments)
+    else:
+        kind = module.target if isinstance(module, SlidingLayer) else None
+        segments = [Segment(Term(kind), shape[1])]
+    return Feature.plain(segments, shape)
+
+
+def _linear_target(call: Call, source: Feature) -> Feature | Problem:
+    module, shape = call.module, call.outputs[0].shape
+    last = source.axes[-1]
+    if last != ("c",) and source.flattened is None:
+        return Problem(call.path, "it maps an axis that is not the channels", _LEAVE)
+    kind = module.space.shape.target if isinstance(module, Linear) else None
+    axes = (*source.axes[:-1], ("c",))
+    sizes = {label: source.sizes[label] for labels in axes for label in labels if label in source.sizes}
+    return Feature((Segment(Term(kind), shape[-1]),), axes, {**sizes, "c": shape[-1]})
+
+
+_LEAVE = "leave the module free, or write that part another way"
+
+
+def is_depthwise(module: nn.Module | None) -> bool:
+    """Whether each channel of one of torch's convolutions sees itself alone."""
+    if not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
+        return False
+    return 1 < module.groups == module.in_channels == module.out_channels
+
+
+def _note_parameters(flow: Flow, number: int, call: Call) -> None:
+    """Parameters and buffers that a function uses along the channels of a feature."""
+    if call.module is not None:
+        return
+    feature = next((flow.features[value] for value in call.outputs if value in flow.features), None)
+    for value in call.inputs:
+        if value.parameter is None or feature is None or call.name in VIEWS or _size(value) == 1:
+            continue
+        if call.name in NORMS_BY_FUNCTION:
+            is_per_channel = value.shape == (feature.channels,)
+        else:
+            is_per_channel = _runs_over(value, feature) == {"c"}
+        if is_per_channel:
+            flow.parameters.append(ParameterUse(number, value.parameter, feature))
+        elif call.name not in _WEIGHTED_FUNCTIONS:
+            remedy = "take a parameter per channel alone, or leave the module free"
+            flow.problems.append(Problem(call.path, f'"{value.parameter}" has values of its own by position', remedy))
+
+
+def _runs_over(value: Value, feature: Feature) -> set[object]:
+    """What the axes of a parameter that is broadcast to a feature run over."""
+    axes = feature.axes[len(feature.axes) - len(value.shape) :]
+    return {label for extent, labels in zip(value.shape, axes, strict=True) if extent > 1 for label in labels}
+
+
+def _size(value: Value) -> int:
+    size = 1
+    for extent in value.shape:
+        size *= extent
+    return size
+
+
+def _conflict(path: str, reason: str) -> Problem:
+    return Problem(path, reason, "leave one of the two out, or bring it to the other's type by a convolution")
