@@ -25,7 +25,7 @@ from equimorph.cli.options import (
 from equimorph.cli.progress import ProgressBar, TensorBoardLog, Together
 from equimorph.errors import DivergedError
 from equimorph.inspection import mixture_shares, sites
-from equimorph.reports.measures import name_metric
+from equimorph.reports.measures import name_metric, tell_error
 from equimorph.reports.records import ERROR_RATE
 from equimorph.reports.words import describe_architecture, describe_mixture
 from equimorph.search import Result, RunFolder
@@ -78,7 +78,7 @@ def _summary(result: Result, samples: data.ImageData, page: Path) -> str:
         [
             describe_mixture(shares) if shares else keeps,
             f"test error      {_test_error(result, len(samples.test))}",
-            f"validation      {100 * (result.candidate.validation_error or 0):.2f} %",
+            f"validation      {tell_error(result.candidate.validation_error or 0, result.history[0]['metric'])}",
             f"parameters      {result.candidate.parameters:,}",
             f"report          {page}",
             f"weights         {page.parent / 'best'} (plain PyTorch)",
@@ -90,5 +90,5 @@ def _test_error(result: Result, count: int) -> str:
     """With its binomial standard error, where it is the share of samples that are wrong."""
     error, metric = result.test_error, result.history[0]["metric"]
     if metric != ERROR_RATE:
-        return f"{100 * error:.2f} % ({name_metric(metric)}; {count:,} samples, used once)"
+        return f"{tell_error(error, metric)} ({name_metric(metric)}; {count:,} samples, used once)"
     return f"{100 * error:.2f} % ± {100 * (error * (1 - error) / count) ** 0.5:.2f} ({count:,} samples, used once)"

@@ -1,4 +1,4 @@
-"""The contract of a data set: labelled tensors in three splits, and how they are standardised."""
+"""The contract of a data set: samples with their targets in three splits, and how they are standardised."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from equimorph.data.resizing import area_averaged
 from equimorph.data.splits import check_seed, divide
 from equimorph.data.stream import Stream, mean_and_std_of
+from equimorph.data.targets import Targets, check_targets, kind_of, smaller_maps, strata
 from equimorph.errors import ConfigurationError, DataError, ShapeError
 
 SplitName = Literal["train", "validation", "test"]
@@ -26,7 +27,9 @@ class Split:
 
     Attributes:
         x: Shape (samples, channels, *spatial), uint8 or floating; a tensor, or a stream that is indexed like one.
-        y: Class indices, shape (samples,), int64.
+        y: What is to be told of each: class indices, shape (samples,), int64; numbers, shape (samples,) or
+            (samples, k), floating, 0 and 1 for labels of which each may be there or not; the class of each pixel, shape
+            (samples, *spatial), whole; or numbers at each pixel, shape (samples, k, *spatial), floating.
         ids: What each sample is called.
         groups: What each belongs to that must not be divided, as numbers, shape (samples,).
     """
@@ -43,9 +46,15 @@ class Split:
             raise ShapeError(f"Split: samples have shape (channels, *spatial), got {tuple(self.x.shape[1:])}.")
         if len(self.x) == 0:
             raise DataError("Split: there are no samples in it.")
+        _ = self.targets
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def targets(self) -> Targets:
+        """Which kind `y` is."""
+        return kind_of(self.y, self.x.ndim - 2)
 
     def part(self, chosen: Tensor) -> Split:
         """Some of the samples, in the order of these indices."""
@@ -91,7 +100,7 @@ class ImageData:
         train: What networks are trained on.
         validation: What choices are made on.
         test: Used once, at the end.
-        classes: The name of each class index.
+        classes: The name of each class index; of each number, or none, where targets are no classes.
         mean, std: Per channel, of the training split.
         notes: How it was put together.
     Example:
@@ -110,6 +119,9 @@ class ImageData:
     std: tuple[float, ...]
     notes: DataNotes = DataNotes()
 
+    def __post_init__(self) -> None:
+        check_targets([split.y for split in self._splits], [split.targets for split in self._splits], self.classes)
+
     @classmethod
     def from_splits(
         cls,
@@ -118,10 +130,14 @@ class ImageData:
         validation: Split,
         test: Split,
         *,
-        classes: tuple[str, ...],
+        classes: tuple[str, ...] = (),
         notes: DataNotes | None = None,
     ) -> ImageData:
-        """Take mean and standard deviation of each channel from the training split."""
+        """Take mean and standard deviation of each channel from the training split.
+
+        Raises:
+            DataError: The targets of the splits are not of one kind, or a label has no name in `classes`.
+        """
         notes = notes or DataNotes()
         if isinstance(train.x, Stream):
             return cls(name, train, validation, test, classes, *train.x.mean_and_std(), notes)
@@ -146,8 +162,13 @@ class ImageData:
         return min(self.train.x.shape[2:])
 
     @property
+    def targets(self) -> Targets:
+        """What is to be told of a sample: its class ("classes"), numbers ("values"), or "maps" of either."""
+        return self.train.targets
+
+    @property
     def num_classes(self) -> int:
-        """The number of classes."""
+        """The number of classes; of names, where targets are no classes."""
         return len(self.classes)
 
     @property
@@ -164,6 +185,8 @@ class ImageData:
 
     def resized(self, size: int) -> ImageData:
         """The same samples made smaller, `size` pixels along every spatial axis (`area_averaged`), standardised anew.
+
+        Maps are made smaller with them (`equimorph.data.targets.smaller_maps`).
 
         Raises:
             ConfigurationError: `size` is less than 1, or more than a sample has along one of its axes; or the samples
@@ -188,11 +211,15 @@ class ImageData:
                     f"resized: samples of {self.name} are decoded when they are needed; give image_size when they are "
                     "read (--image-size)."
                 )
-            smaller.append(replace(split, x=area_averaged(split.x, (size,) * self.dim)))
+            old, new = tuple(split.x.shape[2:]), (size,) * self.dim
+            y = smaller_maps(split.y, old, new) if self.targets == "maps" else split.y
+            smaller.append(replace(split, x=area_averaged(split.x, new), y=y))
         return ImageData.from_splits(self.name, *smaller, classes=self.classes, notes=self.notes)
 
     def resplit(self, seed: int) -> ImageData:
         """All samples drawn again into splits of the same sizes (`divide`); seed 0 changes nothing.
+
+        Each class has its share in each split; where targets are no classes, the draw is a plain one.
 
         An official test set is then among what is drawn from: results on other seeds tell how much hangs on the splits,
         and do not compare with published ones.
@@ -209,20 +236,22 @@ class ImageData:
         whole = joined(self._splits)
         groups = None if whole.groups is None else whole.groups.numpy()
         try:
-            parts = divide(whole.y.numpy(), len(self.validation), len(self.test), seed=seed, groups=groups)
+            parts = divide(strata(whole.y).numpy(), len(self.validation), len(self.test), seed=seed, groups=groups)
         except DataError as error:
+            by_class = ("by class ", "merge small classes or ") if self.targets == "classes" else ("", "")
             raise DataError(
-                f"resplit: {self.name} cannot be divided by class ({error}); merge small classes or keep seed 0."
+                f"resplit: {self.name} cannot be divided {by_class[0]}({error}); {by_class[1]}keep seed 0."
             ) from None
         splits = (whole.part(torch.from_numpy(indices)) for indices in parts)
-        notes = replace(self.notes, split=f"all samples drawn anew with seed {seed}, by class")
+        how = ", by class" if self.targets == "classes" else ""
+        notes = replace(self.notes, split=f"all samples drawn anew with seed {seed}{how}")
         return ImageData.from_splits(self.name, *splits, classes=self.classes, notes=notes)
 
     def subset(self, num_train: int) -> ImageData:
         """The same data with `num_train` of the training samples; validation and test stay.
 
         The choice is always the same, each class has its share and at least one sample (if it has any), and a smaller
-        subset lies within every larger one.
+        subset lies within every larger one. Where targets are no classes, it is a plain draw.
 
         Raises:
             ConfigurationError: `num_train` is more than there are, or less than the number of classes.
@@ -232,12 +261,13 @@ class ImageData:
             >>> data.subset(4).train.y.tolist().count(0), len(data.subset(4).test)
             (2, 6)
         """
-        if not self.num_classes <= num_train <= len(self.train):
+        least, why = (self.num_classes, " (one of each class)") if self.targets == "classes" else (1, "")
+        if not least <= num_train <= len(self.train):
             raise ConfigurationError(
-                f"subset: num_train {num_train}, needed {self.num_classes} (one of each class) to {len(self.train)} "
+                f"subset: num_train {num_train}, needed {least}{why} to {len(self.train)} "
                 f"(all that {self.name} has for training)."
             )
-        chosen = _stratified_order(self.train.y, self.num_classes)[:num_train].sort().values
+        chosen = _stratified_order(strata(self.train.y), max(self.num_classes, 1))[:num_train].sort().values
         return ImageData.from_splits(
             self.name, self.train.part(chosen), self.validation, self.test, classes=self.classes, notes=self.notes
         )

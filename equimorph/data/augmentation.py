@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from equimorph.data.resampling import places_of, random_turns, resampled, resampled_maps, uniform
 from equimorph.errors import ConfigurationError, ShapeError
 from equimorph.groups import Group, Subgroup, group
 from equimorph.layers.features import transform
@@ -124,16 +124,57 @@ class Augmentation:
         """Raw samples (batch, channels, *spatial), each moved by its own h."""
         return x if self.move is None else move_randomly(x, self.moved_by, generator)
 
+    def moved_with(self, x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Raw samples as `moved` has them, and the maps that belong to them by the same h.
+
+        Args:
+            x: Shape (batch, channels, *spatial).
+            maps: Shape (batch, *spatial) of whole numbers, or (batch, k, *spatial).
+            generator: What h is drawn from.
+        """
+        if self.move is None:
+            return x, maps
+        drawn = _draw_elements(len(x), self.moved_by, generator)
+        if maps.is_floating_point():
+            return _moved(x, drawn, self.moved_by), _moved(maps, drawn, self.moved_by)
+        return _moved(x, drawn, self.moved_by), _moved(maps[:, None], drawn, self.moved_by)[:, 0]
+
     def changed(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Standardised samples (batch, channels, *spatial), each turned, mirrored, scaled, shifted, made brighter."""
         if self._resamples:
-            matrices, shifts = self._draw_maps(len(x), tuple(x.shape[2:]), generator)
-            x = _resampled(x, matrices, shifts, _PADDING[self.fill])
+            x = resampled(x, self._draw_places(x, generator), _PADDING[self.fill])
+        return self._brightened(x, generator)
+
+    def changed_with(
+        self, x: Tensor, maps: Tensor, generator: torch.Generator, *, outside: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Standardised samples as `changed` has them, and the maps that belong to them by the same M and t.
+
+        Floating maps are interpolated like samples, whole numbers come from the nearest pixel; gain and offset are for
+        samples alone. The channels of a map are moved, not turned into each other.
+
+        Args:
+            x: Shape (batch, channels, *spatial).
+            maps: Shape (batch, *spatial) of whole numbers, or (batch, k, *spatial).
+            generator: What everything is drawn from, as `changed` does.
+            outside: What comes in where samples are filled with their mean, a scalar or shape (k, *ones).
+        """
+        if self._resamples:
+            places, padding = self._draw_places(x, generator), _PADDING[self.fill]
+            maps = resampled_maps(maps, places, padding, outside=outside, dtype=x.dtype)
+            x = resampled(x, places, padding)
+        return self._brightened(x, generator), maps
+
+    def _brightened(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.intensity:
-            gain, offset = (self.intensity * _uniform(len(x), generator=generator) for _ in range(2))
+            gain, offset = (self.intensity * uniform(len(x), generator=generator) for _ in range(2))
             shape = (-1, *([1] * (x.ndim - 1)))
             x = (1 + gain).to(x).view(shape) * x + offset.to(x).view(shape)
         return x
+
+    def _draw_places(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        sides = tuple(x.shape[2:])
+        return places_of(*self._draw_maps(len(x), sides, generator), sides)
 
     @property
     def _resamples(self) -> bool:
@@ -143,16 +184,16 @@ class Augmentation:
         """M, shape (count, d, d), and t in pixels, shape (count, d)."""
         matrices = torch.eye(self.dim, dtype=torch.float64).repeat(count, 1, 1)
         if self.turn != "none":
-            matrices = _random_turns(count, self.dim, self.turn, generator)
+            matrices = random_turns(count, self.dim, self.turn, generator)
         if self.mirror:
             is_flipped = torch.randint(0, 2, (count,), generator=generator).bool()
             flip = torch.from_numpy(self.moved_by.group.subgroup(_MIRRORS[self.dim]).elements[1]).double()
             matrices[is_flipped] = matrices[is_flipped] @ flip
         if self.scale:
-            matrices = matrices * (math.log1p(self.scale) * _uniform(count, 1, 1, generator=generator)).exp()
+            matrices = matrices * (math.log1p(self.scale) * uniform(count, 1, 1, generator=generator)).exp()
         shifts = torch.zeros(count, self.dim, dtype=torch.float64)
         if self.shift:
-            shifts = self.shift * _uniform(count, self.dim, generator=generator) * torch.tensor(sides).double()
+            shifts = self.shift * uniform(count, self.dim, generator=generator) * torch.tensor(sides).double()
         return matrices, shifts
 
 
@@ -197,15 +238,23 @@ def move_randomly(x: Tensor, subgroup: Subgroup, generator: torch.Generator) -> 
         >>> sorted({tuple(sample.flatten().tolist()) for sample in y})
         [(1, 2, 3, 4), (4, 3, 2, 1)]
     """
-    group = subgroup.group
+    return _moved(x, _draw_elements(len(x), subgroup, generator), subgroup)
+
+
+def _draw_elements(count: int, subgroup: Subgroup, generator: torch.Generator) -> Tensor:
+    """Positions among the elements of H, uniform, shape (count,), on the CPU."""
+    return torch.randint(subgroup.order, (count,), generator=generator, device=generator.device).cpu()
+
+
+def _moved(x: Tensor, drawn: Tensor, subgroup: Subgroup) -> Tensor:
+    """Each sample moved by the element of H at its position."""
     _check_shape(x, subgroup)
-    drawn = torch.randint(subgroup.order, (len(x),), generator=generator, device=generator.device).cpu()
     moved = torch.empty_like(x, memory_format=torch.contiguous_format)
     for position, element in enumerate(subgroup.indices):
         # Found on the CPU: counting them on a GPU would make it wait.
         chosen = (drawn == position).nonzero()[:, 0].to(x.device)
         if len(chosen):
-            moved[chosen] = transform(x[chosen], element, group, "trivial")
+            moved[chosen] = transform(x[chosen], element, subgroup.group, "trivial")
     return moved
 
 
@@ -238,42 +287,3 @@ def _value(part: str, word: str, value: str | None) -> str | float | bool:
         except ValueError:
             pass
     raise ConfigurationError(f'augmentation: "{part}" is none of {FORMS}.')
-
-
-def _uniform(*shape: int, generator: torch.Generator) -> Tensor:
-    """Numbers uniform in [-1, 1], float64, on the CPU."""
-    return 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
-
-
-def _random_turns(count: int, dim: int, turn: Turns, generator: torch.Generator) -> Tensor:
-    """Rotation matrices in tensor order, shape (count, dim, dim), float64: uniform over those of the kind."""
-    if dim == 3 and turn == "any":
-        # A uniform unit quaternion is a uniform rotation.
-        w, x, y, z = F.normalize(torch.randn(count, 4, generator=generator, dtype=torch.float64), dim=1).unbind(1)
-        rows = [
-            (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-            (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-            (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-        ]
-        return torch.stack([torch.stack(row, 1) for row in rows], 1)
-    angles = math.pi * _uniform(count, generator=generator)
-    matrices = torch.eye(dim, dtype=torch.float64).repeat(count, 1, 1)
-    matrices[:, 0, 0] = matrices[:, 1, 1] = angles.cos()
-    matrices[:, 0, 1], matrices[:, 1, 0] = -angles.sin(), angles.sin()
-    return matrices
-
-
-def _resampled(x: Tensor, matrices: Tensor, shifts: Tensor, padding: str) -> Tensor:
-    """y(p) = x(M^-1 (p - t)), positions in pixels from the centre, with linear interpolation."""
-    sides = x.shape[2:]
-    if len(sides) == 1:  # torch interpolates images and volumes only: a signal is an image of one row
-        rows = torch.eye(2, dtype=matrices.dtype).repeat(len(x), 1, 1)
-        rows[:, 1, 1] = matrices[:, 0, 0]
-        return _resampled(x[:, :, None], rows, F.pad(shifts, (1, 0)), padding)[:, :, 0]
-    half = torch.tensor(sides).double() / 2  # torch measures positions in half sides
-    inverse = torch.linalg.inv(matrices)
-    linear = inverse * half / half[:, None]
-    offset = -(inverse @ shifts[:, :, None])[..., 0] / half
-    theta = torch.cat([linear.flip(1, 2), offset.flip(1)[..., None]], 2)  # torch counts axes from the last
-    grid = F.affine_grid(theta.to(x), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)

@@ -50,7 +50,7 @@ def divide(
     each to the part that is then nearest to what it should have of every class.
 
     Args:
-        labels: Class indices, shape (samples,).
+        labels: Class indices, shape (samples,); all alike for a plain draw (`equimorph.data.targets.strata`).
         num_validation, num_test: Samples wanted in these parts.
         seed: Of the draw; the same seed, the same parts, on every machine.
         groups: The group of each sample, shape (samples,).

@@ -55,10 +55,13 @@ def _spans_decades(values: Sequence[float]) -> bool:
 
 
 def make_value_axis(values: Iterable[float | None]) -> dict[str, Any]:
-    """An axis for values that are not negative: from 0, or logarithmic with round ticks where they span much."""
+    """An axis from 0, or logarithmic with round ticks where values span much; around them where some are negative."""
     known = [value for value in values if value is not None]
     if not known:
         return {"rangemode": "tozero"}
+    if min(known) < 0:
+        space = 0.08 * (max(known) - min(known)) or 0.08 * abs(min(known))
+        return {"range": [min(known) - space, max(known) + space], "zeroline": False}
     if not _spans_decades(known):
         return {"range": [0, 1.08 * max(known) or 1.0], "zeroline": False}
     low, high = math.log10(min(known)), math.log10(max(known))
@@ -79,14 +82,14 @@ def _round_values(low: float, high: float) -> list[float]:
     return [value for value in values if low <= value <= high]
 
 
-def colour_by_error(errors: Sequence[float | None]) -> dict[str, Any]:
+def colour_by_error(errors: Sequence[float | None], *, unit: str = "%") -> dict[str, Any]:
     """Marker options that colour by error, logarithmic where the errors span much."""
     known = [error for error in errors if error is not None]
     options: dict[str, Any] = {"colorscale": [list(stop) for stop in style.ERROR_SCALE]}
     if not known or min(known) == max(known):
-        return {**options, "cmin": 0.0, "cmax": max(known, default=1.0) or 1.0, "showscale": False}
+        return {**options, "cmin": 0.0, "cmax": abs(max(known, default=1.0)) or 1.0, "showscale": False}
     bar: dict[str, Any] = {
-        "title": {"text": "validation<br>error (%)", "font": {"size": 12}},
+        "title": {"text": f"validation<br>error{f' ({unit})' if unit else ''}", "font": {"size": 12}},
         "thickness": 10,
         "len": 0.8,
         "outlinewidth": 0,

@@ -18,12 +18,12 @@ from equimorph.reports.axes import (
     base_layout,
     colour_by_error,
     escape_label,
-    in_percent,
     make_value_axis,
     make_whole_ticks,
     place_on_scale,
     shorten,
 )
+from equimorph.reports.measures import is_share, name_axis, shown, tell_error
 from equimorph.reports.numbers import Numbers
 from equimorph.reports.records import Candidate
 
@@ -33,7 +33,7 @@ _BLUE = "#3f5f8f"
 
 
 def draw_front(numbers: Numbers) -> Figure:
-    """Validation error (%) against parameters: all candidates, the final generation, its Pareto front, and the best."""
+    """Validation error against parameters: all candidates, the final generation, its Pareto front, and the best."""
     final = [c for c in numbers.trained if c.generation == numbers.last_generation and c != numbers.best]
     others = [c for c in numbers.trained if c.generation != numbers.last_generation and c != numbers.best]
     front = [member for member in numbers.front if member.error is not None]
@@ -44,19 +44,20 @@ def draw_front(numbers: Numbers) -> Figure:
     # Between two members the smaller network is the best that fits, hence steps.
     _add_line(
         figure,
-        [(member.parameters, in_percent(member.error)) for member in front],
+        [(member.parameters, _shown(numbers, member)) for member in front],
         name="front",
         line={"color": _BLUE, "width": 1.5, "shape": "hv"},
     )
     if numbers.best is not None:
         mark = {"symbol": "star", "line": {"color": "#ffffff", "width": 1}}
         _add_candidates(figure, numbers, [numbers.best], name="best", size=19, color=style.ACCENT, opacity=1.0, **mark)
-    errors = [in_percent(candidate.error) for candidate in numbers.trained]
+    errors = [_shown(numbers, candidate) for candidate in numbers.trained]
     figure.update_layout(base_layout(height=400))
     sizes = {candidate.parameters for candidate in numbers.trained}
     ticks = {"tickformat": "~s", "nticks": 7} if len(sizes) > 1 else {"tickvals": list(sizes), "tickformat": ","}
     figure.update_xaxes(title="parameters", **ticks)
-    figure.update_yaxes(title="validation error (%)", **make_value_axis(errors))
+    title = escape_label(name_axis("validation error", numbers.start.metric))
+    figure.update_yaxes(title=title, **make_value_axis(errors))
     return figure
 
 
@@ -71,8 +72,8 @@ def draw_family_tree(numbers: Numbers) -> Figure:
     generations = [candidate.generation for candidate in numbers.candidates]
     crowd = max(most, 0.7 * len(set(generations)))  # a figure is wider than it is high
     size = 15 if crowd <= 14 else 10 if crowd <= 40 else 6
-    errors = [in_percent(candidate.error) for candidate in numbers.trained]
-    scale = colour_by_error(errors)
+    errors = [_shown(numbers, candidate) for candidate in numbers.trained]
+    scale = colour_by_error(errors, unit="%" if is_share(numbers.start.metric) else "")
     figure = Figure()
     _add_line(
         figure,
@@ -92,7 +93,7 @@ def draw_family_tree(numbers: Numbers) -> Figure:
         rim: dict[str, Any] = {"width": 2}
         if symbol == "circle":
             rim["color"] = [style.ACCENT if c.id in lineage else "#ffffff" for c in members]
-        colour = {**scale, "color": [place_on_scale(in_percent(c.error), scale) for c in members]}
+        colour = {**scale, "color": [place_on_scale(_shown(numbers, c), scale) for c in members]}
         _add_nodes(
             figure, numbers, members, places, name=name, marker={"symbol": symbol, "size": size, "line": rim, **colour}
         )
@@ -159,13 +160,15 @@ def draw_constraints(numbers: Numbers) -> Figure:
 
 
 def draw_learning_curves(numbers: Numbers) -> Figure:
-    """Training loss above, validation error (%) below, against the epoch: the best lineage strong, the others faint.
+    """Training loss above, validation error below, against the epoch: the best lineage strong, the others faint.
 
     What was trained before the best network began once more from scratch is one of the others.
     """
     lineage = [member.id for member in numbers.last_training]
     others = [candidate for candidate in numbers.curves if candidate not in lineage]
     figure: Figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
+    metric = numbers.start.metric
+    told = {"loss": "loss %{y:.4~g}", "error": "%{y:.2f} %" if is_share(metric) else "error %{y:.4~g}"}
     for row, quantity in ((1, "loss"), (2, "error")):
         _add_line(
             figure,
@@ -184,7 +187,7 @@ def draw_learning_curves(numbers: Numbers) -> Figure:
             name="best lineage",
             line={"color": style.ACCENT, "width": 2.5},
             showlegend=row == 1 and bool(best),
-            hovertemplate="epoch %{x:.4~g}<br>" + ("loss %{y:.4~g}" if row == 1 else "%{y:.2f} %") + "<extra></extra>",
+            hovertemplate=f"epoch %{{x:.4~g}}<br>{told[quantity]}<extra></extra>",
             at={"row": row, "col": 1},
         )
     for member in numbers.changes:
@@ -196,8 +199,9 @@ def draw_learning_curves(numbers: Numbers) -> Figure:
     points = [point for point in numbers.records.points if point.candidate not in diverged] or numbers.records.points
     figure.update_layout(base_layout(height=500))
     figure.update_yaxes(title="training loss", row=1, col=1, **make_value_axis(point.train_loss for point in points))
-    errors = [in_percent(point.validation_error) for point in points]
-    figure.update_yaxes(title="validation error (%)", row=2, col=1, **make_value_axis(errors))
+    errors = [shown(point.validation_error, metric) for point in points]
+    title = escape_label(name_axis("validation error", metric))
+    figure.update_yaxes(title=title, row=2, col=1, **make_value_axis(errors))
     figure.update_xaxes(title="epoch", row=2, col=1)
     last = max((point.epoch for point in numbers.records.points), default=1.0)
     figure.update_xaxes(zeroline=False, range=[0, last])
@@ -221,7 +225,7 @@ def _add_candidates(
         mode="markers",
         name=name,
         x=[member.parameters for member in members],
-        y=[in_percent(member.error) for member in members],
+        y=[_shown(numbers, member) for member in members],
         marker={"size": size, "color": color, "opacity": opacity, **mark},
         hovertext=[_describe(numbers, member) for member in members],
         hoverinfo="text",
@@ -265,11 +269,16 @@ def _describe(numbers: Numbers, candidate: Candidate) -> str:
     ]
     lines.append(f"{candidate.parameters:,} parameters")
     if candidate.error is not None:
-        lines.append(f"{in_percent(candidate.error):.2f} % validation error")
+        lines.append(f"{tell_error(candidate.error, numbers.start.metric)} validation error")
     else:
         step = candidate.diverged_at_step
         lines.append("diverged" if step is None else f"diverged at step {step + 1:,}")
     return "<br>".join(lines)
+
+
+def _shown(numbers: Numbers, candidate: Candidate) -> float | None:
+    """A candidate's error as figures have it."""
+    return shown(candidate.error, numbers.start.metric)
 
 
 def _place(candidates: Sequence[Candidate]) -> dict[int, tuple[float, float]]:
@@ -295,4 +304,4 @@ def _curve(numbers: Numbers, candidate: int, quantity: str) -> _Points:
     points = numbers.curves.get(candidate, ())
     if quantity == "loss":
         return [(point.epoch, point.train_loss) for point in points]
-    return [(point.epoch, in_percent(point.validation_error)) for point in points]
+    return [(point.epoch, shown(point.validation_error, numbers.start.metric)) for point in points]

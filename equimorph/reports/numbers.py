@@ -28,7 +28,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a page tells about a run. Candidates are in the order of events; errors are fractions.
+    """What a page tells about a run. Candidates are in the order of events; errors are what the run's
+    metric gave, shares as fractions.
 
     A run that has no result yet is told as far as it got: its front and its best are those of the last generation
     that has any.
@@ -227,11 +228,11 @@ class Numbers:
     def test_standard_error(self) -> float | None:
         """The binomial standard error of the test error, sqrt(e (1 - e) / n), for n test samples.
 
-        None where the error is no share of samples, but that of another metric.
+        None where the error is no share of samples: it is that of another metric, or of targets that are no classes.
         """
         if self.test_error is None or not self.start.num_test or not 0 <= self.test_error <= 1:
             return None
-        if self.start.metric != ERROR_RATE:
+        if self.start.metric != ERROR_RATE or self.start.targets != "classes":
             return None
         return math.sqrt(self.test_error * (1 - self.test_error) / self.start.num_test)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from equimorph.reports import words
 from equimorph.reports.classification import make_classification, show_classification
 from equimorph.reports.data_section import make_data_section
+from equimorph.reports.measures import tell_error
 from equimorph.reports.numbers import Numbers, read_numbers
 from equimorph.reports.records import Candidate
 from equimorph.reports.shell import ShownFigure, make_details, make_document, make_figure, make_section, make_table
@@ -156,5 +157,4 @@ def _make_environment(numbers: Numbers) -> str:
 def _describe(numbers: Numbers, candidate: Candidate) -> list[str]:
     """Architecture, parameters and validation error, as cells of a table."""
     architecture = escape(words.describe_candidate(numbers, candidate)).replace(" ×", "&nbsp;×")
-    error = "–" if candidate.error is None else f"{100 * candidate.error:.2f} %"
-    return [architecture, f"{candidate.parameters:,}", error]
+    return [architecture, f"{candidate.parameters:,}", tell_error(candidate.error, numbers.start.metric)]

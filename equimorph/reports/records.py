@@ -24,9 +24,10 @@ _TOLERANCE = 1e-3  # of shares that add up to one: they may come from single pre
 class Start:
     """What was asked for: the search, its groups, the sites in order of depth, and the sizes of the data's parts.
 
-    `metric` says what "error" means wherever it is told. `augmentation` is the group whose random elements moved the
-    training images, or says in words how they were changed at random; None when they stayed as they are. `handled` and
-    `left_out` count samples, by what was done to them when they were read and by the reason for leaving them out.
+    `metric` says what "error" means wherever it is told, and `targets` what networks tell: "classes", "values", "maps".
+    `augmentation` is the group whose random elements moved the training images, or says in words how they were changed
+    at random; None when they stayed as they are. `handled` and `left_out` count samples, by what was done to them when
+    they were read and by the reason for leaving them out.
     """
 
     strategy: str
@@ -45,13 +46,15 @@ class Start:
     split: str
     handled: tuple[tuple[str, int], ...]
     left_out: tuple[tuple[str, int], ...]
+    targets: str = "classes"
 
 
 @dataclass(frozen=True)
 class Candidate:
     """One network of a run: an architecture that was trained from its parent's weights, from one epoch to another.
 
-    `error` is the validation error, a fraction; None when the training diverged. `diverged_at_step` counts from 0.
+    `error` is the validation error, shares as fractions; None when the training diverged. `diverged_at_step` counts
+    from 0.
     """
 
     id: int
@@ -211,6 +214,7 @@ def _start(line: Fields) -> Start:
         split=data.text_or_none("split") or "",
         handled=data.counts("handled"),
         left_out=data.counts("left_out"),
+        targets=line.text_or_none("targets") or "classes",
     )
 
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from equimorph.reports import style, words
-from equimorph.reports.measures import describe_metric, name_metric, tell_accuracy
+from equimorph.reports.measures import describe_metric, name_metric, tell_accuracy, tell_error
 from equimorph.reports.mixtures import Shares, Trajectory, dominant
 from equimorph.reports.numbers import Numbers
 from equimorph.reports.records import Candidate
@@ -105,21 +105,21 @@ def make_cards(numbers: Numbers) -> str:
 
 
 def _make_error_card(numbers: Numbers) -> tuple[str, str, str]:
-    error, best = numbers.test_error, numbers.best
-    detail, accuracy = [escape(name_metric(numbers.start.metric))], tell_accuracy(numbers.scores)
+    error, best, metric = numbers.test_error, numbers.best, numbers.start.metric
+    detail, accuracy = [escape(name_metric(metric))], tell_accuracy(numbers.scores)
     if error is None:
         if best is None or best.error is None:
             return "Test error", "–", "not measured"
         why = "no test error was measured" if numbers.is_finished else "the test error is measured at the end"
         detail += [why, accuracy and f"in the test {accuracy}"]
-        return "Validation error", f"{100 * best.error:.2f} %", "; ".join(filter(None, detail))
+        return "Validation error", tell_error(best.error, metric), "; ".join(filter(None, detail))
     if numbers.test_standard_error is not None:
         tested = f"{numbers.start.num_test:,} test {words.describe_inputs(numbers)}"
         # With no error at all, the estimate of the standard error says nothing.
         detail.append(f"± {100 * numbers.test_standard_error:.2f} on {tested}" if error else f"none of {tested} wrong")
     if best is not None and best.error is not None:
-        detail.append(f"{100 * best.error:.2f} % in validation")
-    return "Test error", f"{100 * error:.2f} %", "; ".join(filter(None, [*detail, accuracy]))
+        detail.append(f"{tell_error(best.error, metric)} in validation")
+    return "Test error", tell_error(error, metric), "; ".join(filter(None, [*detail, accuracy]))
 
 
 def _make_size_card(numbers: Numbers) -> tuple[str, str, str]:

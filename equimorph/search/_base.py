@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equimorph.data import ImageData
@@ -24,7 +23,7 @@ from equimorph.search.observer import Observer
 from equimorph.search.run_folder import RunFolder
 from equimorph.search.selection import pareto_front
 from equimorph.search.session import Session
-from equimorph.training import METRICS, Loss, Metric, Trainer, TrainingSettings, error_rate
+from equimorph.training import Loss, Metric, Trainer, TrainingSettings
 from equimorph.training.metrics import scores
 
 
@@ -36,7 +35,7 @@ class Result:
         best: The network of least validation error, with its weights.
         candidate: Its record.
         front: The Pareto front of the final candidates, smallest validation error first.
-        test_error: Of the best network; the test set was used for this alone.
+        test_error: Of the best network, by the metric; the test set was used for this alone.
         history: All lines of the history.
         out: The run folder, or None.
     """
@@ -81,8 +80,8 @@ class Strategy(ABC):
         data: ImageData,
         *,
         training: TrainingSettings | None = None,
-        loss: Loss = F.cross_entropy,
-        metric: Metric = error_rate,
+        loss: Loss | None = None,
+        metric: Metric | None = None,
         out: str | Path | None = None,
         config: Mapping[str, Any] | None = None,
         observer: Observer | None = None,
@@ -93,8 +92,10 @@ class Strategy(ABC):
             network: A network with sites; it is left as it was.
             data: The data set.
             training: How to train; the defaults when left out.
-            loss: From outputs and targets to the mean loss.
-            metric: From all outputs and targets of a split to the error by which candidates are chosen.
+            loss: From outputs and targets to the mean loss; when left out, cross-entropy for classes (of samples or
+                pixels), the squared error for all else.
+            metric: From all outputs and targets of a split to the error by which candidates are chosen; when left out,
+                the share of samples or pixels whose class is wrong, and the loss itself where there are no classes.
             out: The run folder to make; nothing is written when left out.
             config: What to write into its config.yaml; the settings of strategy and training when left out.
             observer: Is told about progress.
@@ -147,7 +148,7 @@ class Strategy(ABC):
                 "sites": list(constraints),
                 "epochs": trainer.total_steps / trainer.steps_per_epoch,
                 "data": trainer.data.description(),
-                **_what_is_trained_on(trainer, trainer.metric),
+                **_what_is_trained_on(trainer),
                 **plan,
             }
         )
@@ -169,7 +170,7 @@ def _finish(session: Session, members: list[Member], began: float) -> Result:
             "test_error": test.error,
             "test_loss": test.loss,
             "samples": session.samples,
-            **_scored(outputs, targets, session.trainer.data.classes),
+            **_scored(outputs, targets, session.trainer.data),
         }
     )
     if session.folder is not None:
@@ -185,17 +186,19 @@ def _finish(session: Session, members: list[Member], began: float) -> Result:
     )
 
 
-def _scored(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def _scored(outputs: Tensor, targets: Tensor, data: ImageData) -> dict[str, Any]:
     """The scores of the test set, where it is one of classes."""
-    if outputs.ndim != 2 or targets.ndim != 1 or outputs.shape[1] != len(classes):
+    if data.targets != "classes" or outputs.ndim != 2 or outputs.shape[1] != len(data.classes):
         return {}
-    return {"scores": scores(outputs, targets, classes).record()}
+    return {"scores": scores(outputs, targets, data.classes).record()}
 
 
-def _what_is_trained_on(trainer: Trainer, metric: Metric) -> dict[str, Any]:
+def _what_is_trained_on(trainer: Trainer) -> dict[str, Any]:
     """What the first line says of how samples are used, as far as it is not the usual way."""
     settings = trainer.settings
-    said = {"metric": next((name for name, known in METRICS.items() if known is metric), "own")}
+    said = {"metric": trainer.metric_name}
+    if trainer.data.targets != "classes":
+        said["targets"] = trainer.data.targets
     if str(trainer.augmentation):
         said["augmentation"] = str(trainer.augmentation)
     if settings.class_weights != "none":

@@ -69,13 +69,14 @@ class RunFolder:
         return folder
 
     def write_splits(self, data: ImageData) -> None:
-        """Write splits.csv: which sample is in which part, and of which class."""
+        """Write splits.csv: which sample is in which part, and of which class; of none where targets are no classes."""
         with (self.path / "splits.csv").open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["sample", "class", "split"])
             for part, split in (("train", data.train), ("validation", data.validation), ("test", data.test)):
-                for sample, label in zip(split.ids or (), split.y.tolist(), strict=False):
-                    rows.writerow([sample, data.classes[label], part])
+                labels = [data.classes[label] for label in split.y.tolist()] if split.targets == "classes" else None
+                for sample, label in zip(split.ids or (), labels or [""] * len(split), strict=False):
+                    rows.writerow([sample, label, part])
 
     def append_history(self, line: Mapping[str, Any]) -> None:
         """Add a line to history.jsonl."""
@@ -120,9 +121,9 @@ class RunFolder:
             return
         _save(ordinary, best / "weights.safetensors")
         try:
-            source = plain_source(ordinary)
+            source = plain_source(ordinary, example)
         except MorphismError:
-            return  # the user's own containers: the code that builds them is theirs
+            return  # torch cannot trace it: em.load still reads it, with the user's own code
         (best / "network.py").write_text(source)
 
     def _append(self, name: str, line: Mapping[str, Any]) -> None:

@@ -6,9 +6,10 @@ ancestor to the last of its own. The learning rate and the order of the samples 
 
 from equimorph.training.architecture import ArchitectureSteps, architecture_parameters
 from equimorph.training.batches import Batches, divided
-from equimorph.training.metrics import METRICS, Metric, error_rate, metric_named
+from equimorph.training.defaults import Loss, squared_error
+from equimorph.training.metrics import METRICS, Metric, error_rate, metric_named, pixel_error
 from equimorph.training.settings import TrainingSettings, derived_seed
-from equimorph.training.trainer import EpochReport, Evaluation, Loss, Trainer, TrainingState
+from equimorph.training.trainer import EpochReport, Evaluation, Trainer, TrainingState
 
 __all__ = [
     "ArchitectureSteps",
@@ -26,4 +27,6 @@ __all__ = [
     "divided",
     "error_rate",
     "metric_named",
+    "pixel_error",
+    "squared_error",
 ]

@@ -8,8 +8,11 @@ from torch import Tensor
 from equimorph.data import ImageData, Split
 from equimorph.data.augmentation import Augmentation
 from equimorph.data.stream import AheadOfSteps, Stream
+from equimorph.data.targets import IGNORED, as_target
 from equimorph.errors import ConfigurationError
 from equimorph.training.settings import SeedBranch, derived_generator
+
+_SUMMED = 1024  # samples at a time
 
 
 class Batches:
@@ -27,7 +30,7 @@ class Batches:
         branch: What draws the order.
         weights: How often each sample is drawn, with replacement, in proportion, shape (samples,), on the CPU; each is
             seen once in a pass when left out.
-        augmentation: What is changed at random in each sample, drawn anew every time.
+        augmentation: What is changed at random in each sample, drawn anew every time; maps are moved with it.
     Example:
         >>> from equimorph.data import load
         >>> digits = load("digits")
@@ -57,19 +60,36 @@ class Batches:
         # Workers that decode are told on the CPU; tensors are indexed where they are.
         where = torch.device("cpu") if isinstance(samples.x, Stream) else samples.y.device
         self._order = _Order(len(samples), self.size, seed=seed, branch=branch, weights=weights, device=where)
+        self._outside = _outside(samples, augmentation) if data.targets == "maps" else None
         self._ahead = AheadOfSteps(samples.x, self._order.at) if isinstance(samples.x, Stream) else None
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Standardised samples and targets of a step of the lineage."""
         chosen = self._order.at(step)
-        y = self.samples.y[chosen].to(self.device, non_blocking=True)
+        y = as_target(self.samples.y[chosen].to(self.device, non_blocking=True), self.dtype)
         x = self.samples.x[chosen] if self._ahead is None else self._ahead.at(step)
         x = x.to(self.device, non_blocking=True)
         if self.augmentation is None:
             return self.data.standardize(x, self.dtype), y
         generator = derived_generator(self.seed, SeedBranch.AUGMENTATION, step)
-        moved = self.data.standardize(self.augmentation.moved(x, generator), self.dtype)
-        return self.augmentation.changed(moved, generator), y
+        if self._outside is None:
+            moved = self.data.standardize(self.augmentation.moved(x, generator), self.dtype)
+            return self.augmentation.changed(moved, generator), y
+        x, y = self.augmentation.moved_with(x, y, generator)
+        x = self.data.standardize(x, self.dtype)
+        return self.augmentation.changed_with(x, y, generator, outside=self._outside)
+
+
+def _outside(samples: Split, augmentation: Augmentation | None) -> Tensor:
+    """What comes into maps from outside where samples are filled with their mean: the maps' own mean, or no class."""
+    y = samples.y
+    if not y.is_floating_point():
+        return torch.tensor(IGNORED)
+    if augmentation is None or augmentation.fill != "mean":
+        return torch.zeros(())
+    total = sum(part.cpu().double().sum([0, *range(2, y.ndim)]) for part in y.split(_SUMMED))
+    mean = torch.as_tensor(total) * (y.shape[1] / y.numel())
+    return mean.view(-1, *([1] * (y.ndim - 2)))
 
 
 class _Order:

@@ -1,4 +1,4 @@
-"""How well a network classifies: the errors that a search can make small, and the scores of a whole test set.
+"""How well samples, or pixels, are classified: the errors that a search can make small, and scores of a whole test set.
 
 Everything is computed in double precision on CPU copies, since not every device has that, and from the outputs of a
 whole split at once, since most of it is no mean over samples.
@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equimorph.data.targets import IGNORED
 from equimorph.errors import ConfigurationError, ShapeError
 
 Metric = Callable[[Tensor, Tensor], Tensor]
-"""From all outputs (n, classes) and all targets (n,) of a split to what is to be small, a scalar (float64)."""
+"""From all outputs and all targets of a split to what is to be small, a scalar (float64)."""
 
 
 def error_rate(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -97,8 +98,39 @@ def auroc_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return 1 - torch.tensor(areas, dtype=torch.float64).mean()
 
 
+def pixel_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The share of pixels whose largest output is not the target's, over all samples that have a class there.
+
+        e = 1/n * sum over samples i and pixels p with a class of [argmax_c o_icp != y_ip]
+
+    Args:
+        outputs: o, shape (samples, classes, *spatial), any floating dtype and device.
+        targets: y, shape (samples, *spatial), whole numbers from 0 to classes - 1, or `IGNORED` for no class.
+    Returns:
+        e, float64, on the CPU; 0 where no pixel has a class.
+    Raises:
+        ShapeError: The shapes do not fit, or a target has no output.
+    Example:
+        >>> outputs = torch.tensor([[[[2., 0., 1.]], [[1., 3., 0.]]]])  # one image of one row, two classes
+        >>> pixel_error(outputs, torch.tensor([[[0, 0, IGNORED]]])).item()
+        0.5
+    """
+    if outputs.ndim < 2 or targets.shape != (len(outputs), *outputs.shape[2:]):
+        raise ShapeError(
+            "metric: needed outputs (samples, classes, *spatial) and targets (samples, *spatial), "
+            f"got {tuple(outputs.shape)} and {tuple(targets.shape)}; hand in a metric of your own for other outputs."
+        )
+    has_class = targets != IGNORED
+    known = targets[has_class]
+    if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < outputs.shape[1]:
+        told = f"{int(known.min())} to {int(known.max())}"
+        raise ShapeError(f"metric: needed targets from 0 to {outputs.shape[1] - 1}, got {told}.")
+    num_wrong = int(((outputs.argmax(1) != targets) & has_class).sum())  # no copy in double precision: maps are large
+    return torch.tensor(num_wrong / max(known.numel(), 1), dtype=torch.float64)
+
+
 METRICS: Mapping[str, Metric] = MappingProxyType(
-    {"error": error_rate, "balanced-error": balanced_error, "auroc-error": auroc_error}
+    {"error": error_rate, "balanced-error": balanced_error, "auroc-error": auroc_error, "pixel-error": pixel_error}
 )
 """The metrics that have a name."""
 
@@ -227,7 +259,7 @@ def _checked(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
         raise ShapeError(
             "metric: needed outputs (samples, classes) and targets (samples,), "
-            f"got {tuple(outputs.shape)} and {tuple(targets.shape)}."
+            f"got {tuple(outputs.shape)} and {tuple(targets.shape)}; for the class of each pixel take pixel-error."
         )
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < outputs.shape[1]:
         raise ShapeError(f"metric: needed targets from 0 to {outputs.shape[1] - 1}, got {_tell(targets)}.")

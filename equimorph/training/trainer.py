@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from equimorph.data import Augmentation, ImageData, Split
+from equimorph.data.targets import as_target
 from equimorph.errors import ConfigurationError, DivergedError
 from equimorph.morphisms import parameter_groups
 from equimorph.morphisms.reinitialize import seeded
 from equimorph.training.architecture import ArchitectureSteps
 from equimorph.training.batches import Batches
-from equimorph.training.metrics import Metric, class_weights, error_rate
+from equimorph.training.defaults import Loss, default_loss, default_metric, name_of_metric
+from equimorph.training.metrics import Metric, class_weights
 from equimorph.training.settings import SeedBranch, TrainingSettings, derived_seed
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""From outputs and targets to the mean loss over the batch."""
 _EVALUATED = 512  # samples at a time
 _MOST_OF_DEVICE = 0.5  # of its free memory, for the data
 _CHECK_EVERY = 25  # steps between looks at the loss, each of which waits for the device
@@ -51,7 +51,7 @@ class Evaluation:
 
     Attributes:
         loss: The mean loss.
-        error: The metric.
+        error: The metric; the same as the loss where there is none.
     """
 
     loss: float
@@ -81,10 +81,13 @@ class Trainer:
     Args:
         data: The data set, which is moved to the device as a whole where it fits.
         settings: How to train.
-        loss: Cross-entropy when left out.
-        metric: The error rate when left out.
+        loss: When left out, cross-entropy for classes (of samples or pixels), the squared error for all else.
+        metric: When left out, the share of samples or pixels whose class is wrong; the loss itself where there are no
+            classes.
+    Attributes:
+        metric_name: What a history calls the metric.
     Raises:
-        ConfigurationError: The device is not there.
+        ConfigurationError: The device is not there, or class weights are asked for targets that are no classes.
     """
 
     def __init__(
@@ -92,10 +95,14 @@ class Trainer:
         data: ImageData,
         settings: TrainingSettings,
         *,
-        loss: Loss = F.cross_entropy,
-        metric: Metric = error_rate,
+        loss: Loss | None = None,
+        metric: Metric | None = None,
     ) -> None:
-        self.data, self.settings, self.loss, self.metric = data, settings, loss, metric
+        loss = default_loss(data) if loss is None else loss
+        self.data, self.settings, self.loss = data, settings, loss
+        self.metric = default_metric(data) if metric is None else metric
+        self.metric_name = name_of_metric(self.metric)
+        _check_class_weights(data, settings)
         self.augmentation = Augmentation.parse(settings.augment, dim=data.dim)
         self.fabric = _fabric(settings)
         self.dtype = torch.float64 if settings.precision == "64" else torch.float32
@@ -225,7 +232,8 @@ class Trainer:
         totals = torch.zeros((), dtype=torch.float64)
         for part, y in zip(outputs.split(_EVALUATED), targets.split(_EVALUATED), strict=True):
             totals += len(y) * self.loss(part, y).double().cpu()
-        return Evaluation(float(totals) / len(targets), float(self.metric(outputs, targets)))
+        loss = float(totals) / len(targets)
+        return Evaluation(loss, loss if self.metric is None else float(self.metric(outputs, targets)))
 
     @torch.no_grad()
     def losses_in_parts(self, network: nn.Module, split: str, num_parts: int = 32) -> Tensor:
@@ -240,7 +248,7 @@ class Trainer:
         network.eval()
         device = self.fabric.device
         outputs = [network(self.data.standardize(x.to(device), self.dtype)) for x, _ in split.in_order(_EVALUATED)]
-        return torch.cat(outputs), split.y.to(device)
+        return torch.cat(outputs), as_target(split.y.to(device), self.dtype)
 
     def _weights(self, samples: Split) -> Tensor | None:
         """How often each sample is drawn, where rare classes are drawn more often."""
@@ -306,9 +314,17 @@ def _fits(splits: list[Split], device: torch.device) -> bool:
     """Whether the samples may live on a device."""
     if device.type != "cuda":
         return True
-    tensors = [split.x for split in splits if isinstance(split.x, Tensor)]
+    tensors = [tensor for split in splits for tensor in (split.x, split.y) if isinstance(tensor, Tensor)]
     free, _ = torch.cuda.mem_get_info(device)
-    return sum(x.numel() * x.element_size() for x in tensors) < _MOST_OF_DEVICE * free
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) < _MOST_OF_DEVICE * free
+
+
+def _check_class_weights(data: ImageData, settings: TrainingSettings) -> None:
+    if settings.class_weights != "none" and data.targets != "classes":
+        raise ConfigurationError(
+            f'training: class_weights "{settings.class_weights}" is for one class per sample, and the targets of '
+            f'{data.name} are {data.targets}; take "none", and weigh your own loss.'
+        )
 
 
 def _weighted(loss: Loss, data: ImageData, device: torch.device, dtype: torch.dtype) -> Loss:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from equimorph.data import Augmentation, move_randomly
-from equimorph.data.augmentation import _PADDING, FORMS, _resampled, conflict
+from equimorph.data.augmentation import _PADDING, FORMS, conflict
+from equimorph.data.resampling import places_of, resampled
 from equimorph.errors import ConfigurationError, GroupError, ShapeError
 from equimorph.groups import group
 from equimorph.layers.features import transform
@@ -288,7 +289,7 @@ def test_interpolation_at_an_element_of_the_grid_is_that_element(dim, shapes, pa
         if moved.shape != x.shape:
             continue  # it exchanges unequal sides
         matrices = torch.tensor(matrix).double().expand(2, -1, -1)
-        found = _resampled(x, matrices, torch.zeros(2, dim, dtype=torch.float64), padding)
+        found = resampled(x, places_of(matrices, torch.zeros(2, dim, dtype=torch.float64), x.shape[2:]), padding)
         torch.testing.assert_close(found, moved, rtol=0, atol=INTERPOLATED[dtype])
 
 
@@ -314,7 +315,7 @@ def test_what_comes_in_from_outside_is_as_told(dim, fill, came_in):
     row = torch.arange(1.0, 6.0)
     x = row.expand(1, 1, *[3] * (dim - 1), 5)
     shifts = torch.tensor([[0.0] * (dim - 1) + [2.0]], dtype=torch.float64)
-    y = _resampled(x, torch.eye(dim, dtype=torch.float64)[None], shifts, _PADDING[fill])
+    y = resampled(x, places_of(torch.eye(dim, dtype=torch.float64)[None], shifts, x.shape[2:]), _PADDING[fill])
     expected = torch.tensor([*came_in, 1, 2, 3]).expand_as(x)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
 

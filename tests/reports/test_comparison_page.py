@@ -108,8 +108,7 @@ def test_hostile_names_stay_text(make, row):
     [
         ("balanced-error", "1 − balanced accuracy", "Errors here are 1 − balanced accuracy, the mean recall"),
         ("auroc-error", "1 − AUROC", "Errors here are 1 − AUROC, the area under the ROC curve"),
-        ("own", "by the run's own metric", "Errors here are what the run's own metric gave"),
-        (HOSTILE, f"by {HOSTILE}", f'Errors here are those of the metric "{HOSTILE}".'),
+        ("pixel-error", "share of pixels", "Errors here are shares of the pixels of all samples"),
     ],
 )
 def test_another_metric_is_told_wherever_its_errors_are(make, compared, metric, name, meaning):
@@ -130,6 +129,31 @@ def test_another_metric_is_told_wherever_its_errors_are(make, compared, metric, 
         if re.fullmatch(r"[xy]axis2?", key)
     ]
     assert [unescape(title) for title in titles].count(f"test error ({name}, %)") == 4
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "meaning"),
+    [
+        ("loss", "mean loss", "Errors here are the mean of the loss"),
+        ("own", "by the run's own metric", "Errors here are what the run's own metric gave"),
+        (HOSTILE, f"by {HOSTILE}", f'Errors here are those of the metric "{HOSTILE}".'),
+    ],
+)
+def test_errors_that_are_no_shares_are_told_as_plain_numbers_everywhere(make, compared, metric, name, meaning):
+    path = make([replace(row, metric=metric) for row in compared])
+    page, text = path.read_text(encoding="utf-8"), show(path)
+    markdown = path.with_name("table.md").read_text(encoding="utf-8")
+    assert re.search(rf"has the least mean test error \({re.escape(name)}\), 0\.0494 ± 0\.003\d* over", text)
+    assert meaning in text and meaning[:30] in markdown and "<" not in markdown
+    figures = re.findall(r'<script type="application/json" id="\w+-data">(.*?)</script>', page)
+    for told in (text.split("Made by equimorph")[0], markdown, *figures):
+        assert not re.findall(r"\d\W?%|\d points|percentage|[Nn]o regret", told.replace("95 %", ""))
+    hovers = [told for figure in figures for trace in json.loads(figure)["data"] for told in trace.get("hovertext", ())]
+    errors = [told for told in hovers if "test error" in told]
+    assert errors and all(f"test error ({name})" in unescape(told) for told in errors)
+    axes = [axis for figure in figures for key, axis in json.loads(figure)["layout"].items() if "axis" in key]
+    titles = {unescape(axis.get("title", {}).get("text", "")) for axis in axes}
+    assert titles >= {"difference of test error", f"test error ({name})"}
 
 
 def test_shares_of_samples_need_no_explanation(make, compared):

@@ -70,7 +70,6 @@ def test_an_older_folder_has_the_page_that_it_had(finished_run):
     [
         ("balanced-error", "1 − balanced accuracy, the mean recall of the classes.", "1 − balanced accuracy; 20.00 %"),
         ("auroc-error", "1 − AUROC, the area under the ROC curve", "1 − AUROC; 20.00 %"),
-        ("own", "what the run's own metric gave", "by the run's own metric; 20.00 %"),
     ],
 )
 def test_a_page_says_what_its_errors_are(static_run, metric, said, named):

@@ -82,7 +82,7 @@ def test_every_metric_is_a_double_scalar_whatever_the_outputs_are(name, dtype):
 def test_a_perfect_network_has_no_error_and_a_constant_one_that_of_chance(name):
     targets = torch.tensor([0, 1, 2, 0, 1, 2])
     assert float(METRICS[name](torch.nn.functional.one_hot(targets).double(), targets)) == 0
-    by_chance = {"error": 2 / 3, "balanced-error": 2 / 3, "auroc-error": 1 / 2}
+    by_chance = {"error": 2 / 3, "balanced-error": 2 / 3, "auroc-error": 1 / 2, "pixel-error": 2 / 3}
     assert float(METRICS[name](torch.zeros(6, 3), targets)) == pytest.approx(by_chance[name])
 
 
@@ -181,7 +181,8 @@ def test_scores_need_a_name_for_each_output_and_a_sample():
 def test_an_unknown_metric_is_refused_with_those_there_are():
     with pytest.raises(ConfigurationError) as caught:
         metric_named("f1")
-    assert str(caught.value) == 'training: metric is "f1"; it is one of error, balanced-error, auroc-error.'
+    known = "error, balanced-error, auroc-error, pixel-error"
+    assert str(caught.value) == f'training: metric is "f1"; it is one of {known}.'
 
 
 def test_class_weights_make_all_classes_weigh_the_same():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from equimorph.reports import style
-from equimorph.reports.axes import escape_label, in_percent, make_value_axis
+from equimorph.reports.axes import escape_label, make_value_axis
 from equimorph.reports.comparison.labels import shorten_name
 from equimorph.reports.comparison.numbers import Strategy
 from equimorph.reports.comparison.pairs import Pair
@@ -15,10 +15,10 @@ from equimorph.reports.comparison.words import (
     tell_duration,
     tell_interval,
     tell_p,
-    tell_percent,
     tell_points,
     tell_spread,
 )
+from equimorph.reports.measures import is_share, name_metric, shown, tell_error
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[attr-defined]
@@ -89,12 +89,16 @@ def make_close_axis(values: Iterable[float | None]) -> dict[str, Any]:
     if axis.get("type") == "log" or not known or min(known) <= 0.4 * max(known):
         return axis
     space = max(0.08 * (max(known) - min(known)), 0.05 * max(known))
-    return {**axis, "range": [max(0.0, min(known) - space), max(known) + space]}
+    least = min(known) - space
+    return {**axis, "range": [least if min(known) < 0 else max(0.0, least), max(known) + space]}
 
 
 def describe_strategy(strategy: Strategy) -> str:
     """What is told when a mean is pointed at."""
-    lines = [f"<b>{make_label(strategy.name)}</b>", f"{tell_spread(strategy.test)} test error"]
+    lines = [
+        f"<b>{make_label(strategy.name)}</b>",
+        f"{tell_spread(strategy.test, strategy.metric)} test error{_name(strategy.metric)}",
+    ]
     lines.append(f"{strategy.n} run{'' if strategy.n == 1 else 's'}")
     if strategy.parameters is not None and strategy.samples is not None:
         lines += [f"{strategy.parameters:,.0f} parameters", f"{strategy.samples:,.0f} training samples"]
@@ -104,7 +108,11 @@ def describe_strategy(strategy: Strategy) -> str:
 
 def describe_pair(pair: Pair) -> str:
     """What is told when a difference is pointed at."""
-    lines = [f"<b>{make_label(pair.first)} − {make_label(pair.second)}</b>", f"{tell_points(pair.mean)} points"]
+    points = " points" if is_share(pair.metric) else ""
+    lines = [
+        f"<b>{make_label(pair.first)} − {make_label(pair.second)}</b>",
+        f"{tell_points(pair.mean, pair.metric)}{points}",
+    ]
     if pair.low is not None:
         lines += [f"95 % interval {tell_interval(pair)}", f"p {escape_label(tell_p(pair.p_student))}"]
     lines += [f"{pair.n} seed{'' if pair.n == 1 else 's'}", pair.verdict]
@@ -112,10 +120,16 @@ def describe_pair(pair: Pair) -> str:
 
 
 def error_of(row: Row) -> float | None:
-    """The test error of a run in percent."""
-    return in_percent(row.test_error)
+    """The test error of a run as figures show it."""
+    return shown(row.test_error, row.metric)
 
 
 def _describe_run(row: Row) -> str:
     lines = [f"<b>{make_label(row.strategy)}</b>, seed {row.seed}", escape_label(row.architecture)]
-    return "<br>".join([*lines, f"{row.parameters:,} parameters", f"{tell_percent(row.test_error)} test error"])
+    error = f"{tell_error(row.test_error, row.metric)} test error{_name(row.metric)}"
+    return "<br>".join([*lines, f"{row.parameters:,} parameters", error])
+
+
+def _name(metric: str) -> str:
+    """What an error is, where the sign for percent does not tell."""
+    return "" if is_share(metric) else f" ({escape_label(name_metric(metric))})"

@@ -46,7 +46,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Strategy:
-    """The runs of one strategy, by seed. What is told of them leaves out the runs that diverged; errors are fractions.
+    """The runs of one strategy, by seed. What is told of them leaves out the runs that diverged; errors are of
+    the rows' metric, shares as fractions.
 
     Args:
         name: As the rows have it.
@@ -60,6 +61,11 @@ class Strategy:
     def is_search(self) -> bool:
         """Whether it finds its architecture, rather than being given one."""
         return self.name.startswith(_SEARCHES)
+
+    @property
+    def metric(self) -> str:
+        """What its errors are."""
+        return self.rows[0].metric
 
     @cached_property
     def measured(self) -> tuple[Row, ...]:
@@ -218,7 +224,7 @@ def _compare_all(strategies: Sequence[Strategy]) -> list[Pair]:
         shared = [seed for seed in first.test_errors if seed in second.test_errors]
         if shared:
             differences = [first.test_errors[seed] - second.test_errors[seed] for seed in shared]
-            pairs.append(compare_pair(first.name, second.name, differences))
+            pairs.append(compare_pair(first.name, second.name, differences, metric=first.metric))
     tested = [pair.p_student for pair in pairs if pair.p_student is not None]
     corrected = iter(correct_by_holm(tested))
     return [pair if pair.p_student is None else replace(pair, p_holm=next(corrected)) for pair in pairs]

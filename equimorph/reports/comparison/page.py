@@ -10,7 +10,7 @@ from equimorph.reports.comparison import tables, words
 from equimorph.reports.comparison.numbers import Comparison, compare
 from equimorph.reports.comparison.pairs import NO_REGRET
 from equimorph.reports.comparison.records import read_rows
-from equimorph.reports.measures import describe_metric
+from equimorph.reports.measures import describe_metric, is_share
 from equimorph.reports.shell import ShownFigure, make_details, make_document, make_figure, make_notice, make_section
 
 
@@ -105,19 +105,20 @@ def _make_figures(comparison: Comparison) -> dict[str, ShownFigure]:
     if any(comparison.pairs_of(search) for search in comparison.searches):
         chosen["differences"] = ShownFigure(
             "What the searches gain or lose",
-            _explain_verdicts(),
+            _explain_verdicts(comparison.metric),
             figures.draw_differences(comparison),
             tables.make_verdict_table(comparison),
         )
     return chosen
 
 
-def _explain_verdicts() -> str:
+def _explain_verdicts(metric: str) -> str:
     limit = f"{100 * NO_REGRET:g} points"
+    no_regret = f" “No regret”: it ends at or before {limit}, the dotted line." if is_share(metric) else ""
     return (
         "Test error of a search minus that of another strategy, seed by seed; left of 0 the search is better. "
-        f"“Better” and “worse”: the whole interval lies on that side of 0. “No regret”: it ends at or before {limit}, "
-        "the dotted line. “Open”: neither can be said. Intervals are for one comparison at a time."
+        f"“Better” and “worse”: the whole interval lies on that side of 0.{no_regret} "
+        "“Open”: neither can be said. Intervals are for one comparison at a time."
     )
 
 

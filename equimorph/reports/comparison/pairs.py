@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
+from equimorph.reports.measures import is_share
+from equimorph.reports.records import ERROR_RATE
+
 Verdict = Literal["better", "no regret", "worse", "open"]
 
 # A search that loses at most this much, 0.3 points, loses nothing that a user would go back for.
@@ -20,7 +23,7 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class Pair:
-    """Test error of `first` minus that of `second`, over the seeds where both have one; fractions.
+    """Test error of `first` minus that of `second`, over the seeds where both have one; shares as fractions.
 
     Attributes:
         n: How many seeds, at least 1.
@@ -30,6 +33,7 @@ class Pair:
         p_student: Of the two-sided paired t-test; None with one seed.
         p_wilcoxon: Of the two-sided signed-rank test; None with one seed.
         p_holm: `p_student`, corrected for the number of pairs compared; None with one seed.
+        metric: What the errors are.
     """
 
     first: str
@@ -41,19 +45,21 @@ class Pair:
     p_student: float | None
     p_wilcoxon: float | None
     p_holm: float | None = None
+    metric: str = ERROR_RATE
 
     @property
     def verdict(self) -> Verdict:
         """How `first` stands to `second`, as far as the interval of `first - second` tells.
 
-        "better": all of it is below 0. "no regret": all of it is at most 0.3 points, so that even a sure loss is small.
-        "worse": all of it is above 0, and some of it above 0.3 points. "open": anything else, as with a single seed.
+        "better": all of it is below 0. "no regret": all of it is at most 0.3 points, so that even a sure loss is small;
+        never said of errors that are no shares, where nobody knows what is small. "worse": all of it is above 0, and
+        some of it above 0.3 points. "open": anything else, as with a single seed.
         """
         if self.low is None or self.high is None:
             return "open"
         if self.high < 0:
             return "better"
-        if self.high <= NO_REGRET:
+        if self.high <= NO_REGRET and is_share(self.metric):
             return "no regret"
         return "worse" if self.low > 0 else "open"
 
@@ -69,7 +75,7 @@ class Pair:
         )
 
 
-def compare_pair(first: str, second: str, differences: Sequence[float]) -> Pair:
+def compare_pair(first: str, second: str, differences: Sequence[float], *, metric: str = ERROR_RATE) -> Pair:
     """Compare two strategies by their differences d over n seeds.
 
         mean(d) +- t(0.975, n - 1) * s / sqrt(n),   s^2 = 1/(n - 1) * sum of (d - mean(d))^2
@@ -81,6 +87,7 @@ def compare_pair(first: str, second: str, differences: Sequence[float]) -> Pair:
         first: The strategy that is told about.
         second: The one that is subtracted.
         differences: Test error of `first` minus that of `second`, one for each seed; at least one.
+        metric: What the errors are.
     Example:
         >>> pair = compare_pair("evolutionary", "static:C4", [-0.01, -0.02, -0.03])
         >>> f"{pair.mean:.3f} [{pair.low:.3f}, {pair.high:.3f}], p {pair.p_student:.3f}, {pair.verdict}"
@@ -91,12 +98,12 @@ def compare_pair(first: str, second: str, differences: Sequence[float]) -> Pair:
     values = [round(value, _DIGITS) for value in differences]
     mean = fmean(values)
     if len(values) < 2:
-        return Pair(first, second, len(values), mean, None, None, None, None)
+        return Pair(first, second, len(values), mean, None, None, None, None, metric=metric)
     if stdev(values) == 0:
         low, high, p_student = mean, mean, 0.0 if mean else 1.0
     else:
         low, high, p_student = _test_mean(values)
-    return Pair(first, second, len(values), mean, low, high, p_student, _test_signed_ranks(values))
+    return Pair(first, second, len(values), mean, low, high, p_student, _test_signed_ranks(values), metric=metric)
 
 
 def correct_by_holm(values: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ from typing import Any
 from plotly.graph_objects import Figure  # type: ignore[attr-defined]
 from plotly.subplots import make_subplots
 
-from equimorph.reports.axes import base_layout, escape_label, in_percent, make_value_axis
+from equimorph.reports.axes import base_layout, escape_label, make_value_axis
 from equimorph.reports.comparison.labels import Rectangle, place_labels, shorten_name
 from equimorph.reports.comparison.marks import (
     add_runs,
@@ -27,6 +27,7 @@ from equimorph.reports.comparison.marks import (
 from equimorph.reports.comparison.numbers import Comparison, Strategy
 from equimorph.reports.comparison.records import Row
 from equimorph.reports.comparison.words import name_error
+from equimorph.reports.measures import shown
 
 # The least size for which labels are placed, in pixels; on a narrower screen a figure scrolls sideways.
 _WIDTH = 560
@@ -57,23 +58,23 @@ class _Panel:
 
 
 def draw_size(comparison: Comparison) -> Figure:
-    """Test error (%) against parameters: the mean of each strategy, its standard deviation, and every run."""
+    """Test error against parameters: the mean of each strategy, its standard deviation, and every run."""
     figure = Figure()
     panel = _plan(comparison.ranked, lambda row: row.parameters, make_axis=make_close_axis, shows_deviation=True)
-    error = escape_label(name_error(comparison, unit="%"))
+    error = escape_label(name_error(comparison, has_unit=True))
     _add_panel(figure, panel, titles=("parameters", error), at={}, is_first=True)
     figure.update_layout(base_layout(height=_HEIGHT + 110), meta={"min_width": _WIDTH})
     return figure
 
 
 def draw_cost(comparison: Comparison) -> Figure:
-    """Test error (%) against what the whole search cost: training samples above, wall time below.
+    """Test error against what the whole search cost: training samples above, wall time below.
 
     Many strategies cost the same, so their deviations would cover each other; the single runs show the spread.
     """
     figure: Figure = make_subplots(rows=2, cols=1, vertical_spacing=0.15)
     samples = _plan(comparison.ranked, lambda row: row.samples, make_axis=make_value_axis)
-    error = escape_label(name_error(comparison, unit="%"))
+    error = escape_label(name_error(comparison, has_unit=True))
     _add_panel(figure, samples, titles=("training samples", error), at={"row": 1, "col": 1}, is_first=True)
     longest = max((row.seconds for strategy in comparison.ranked for row in strategy.measured), default=0.0)
     unit, name = (3600, "hours") if longest >= 7200 else (60, "minutes") if longest >= 120 else (1, "seconds")
@@ -89,10 +90,13 @@ def _plan(
     """Choose axes that hold every run and every deviation, and a place for each name."""
     runs = [row for strategy in strategies for row in strategy.measured]
     across = _shorten_ticks(make_axis([of(row) for row in runs]))
-    deviations = [in_percent(strategy.test.deviation) if shows_deviation else None for strategy in strategies]
-    errors = [100 * (strategy.test.mean or 0.0) for strategy in strategies]
+    deviations = [
+        shown(strategy.test.deviation, strategy.metric) if shows_deviation else None for strategy in strategies
+    ]
+    errors = [shown(strategy.test.mean, strategy.metric) or 0.0 for strategy in strategies]
     ends = [
-        (max(0.0, mean - (width or 0.0)), mean + (width or 0.0)) for mean, width in zip(errors, deviations, strict=True)
+        (max(min(0.0, mean), mean - (width or 0.0)), mean + (width or 0.0))
+        for mean, width in zip(errors, deviations, strict=True)
     ]
     up = make_close_axis([*map(error_of, runs), *(end for both in ends for end in both)])
     means = [(fmean(map(of, strategy.measured)), mean) for strategy, mean in zip(strategies, errors, strict=True)]

@@ -31,8 +31,8 @@ class Row:
         parameters: Of the network that was chosen.
         samples: Training samples that the whole search processed.
         seconds: Wall time of the whole search.
-        validation_error: A fraction; None when the run diverged.
-        test_error: A fraction; None when the run diverged.
+        validation_error: Of the metric, shares as fractions; None when the run diverged.
+        test_error: The same; None when the run diverged.
         test_samples: How many images the test error was measured on.
         metric: What both errors are: shares of samples, or the name of another metric.
     """
@@ -130,21 +130,21 @@ class _Line:
             self._misfit(column, f"at least {least}")
         return value
 
-    def real(self, column: str, *, most: float = math.inf) -> float:
+    def real(self, column: str, *, least: float = 0, most: float = math.inf) -> float:
         try:
             value = float(self.values[column])
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
             self._misfit(column, "a finite number")
-        if not 0 <= value <= most:
+        if not least <= value <= most:
             self._misfit(column, "at least 0" if most == math.inf else f"from 0 to {most:g}")
         return value
 
     def error_or_none(self, column: str, *, metric: str) -> float | None:
-        # What the package measures is a fraction; a metric of someone's own need not be.
-        most = 1 if metric in METRICS else math.inf
-        return self.real(column, most=most) if self.values[column].strip() else None
+        # What the package measures is a fraction; a loss, or a metric of someone's own, need not be.
+        least, most = (0, 1) if metric in METRICS else (-math.inf, math.inf)
+        return self.real(column, least=least, most=most) if self.values[column].strip() else None
 
     def refuse(self, reason: str) -> NoReturn:
         raise RunFolderError(f"compare: {self.where}: {reason}.")

@@ -12,11 +12,10 @@ from equimorph.reports.comparison.words import (
     tell_duration,
     tell_interval,
     tell_p,
-    tell_percent,
     tell_points,
     tell_spread,
 )
-from equimorph.reports.measures import describe_metric
+from equimorph.reports.measures import describe_metric, is_share, tell_error
 from equimorph.reports.shell import make_table
 
 _STRATEGY = ("strategy", "runs", "architecture", "parameters", "validation error", "test error", "samples", "time")
@@ -68,8 +67,9 @@ def make_matrix(comparison: Comparison) -> str:
         [names[index], *(_make_cell(comparison, row, column) for column in ranked)] for index, row in enumerate(ranked)
     ]
     num_tested = sum(pair.p_holm is not None for pair in comparison.pairs)
+    points = " in percentage points" if is_share(comparison.metric) else ""
     caption = (
-        "Mean difference of test error in percentage points, row minus column: negative where the row is better. Below "
+        f"Mean difference of test error{points}, row minus column: negative where the row is better. Below "
         f"it p of the paired t-test, corrected by Holm for {num_tested} pairs; bold where p is below {_SIGNIFICANT}."
     )
     return make_table(["row − column", *names], rows, caption=caption, numeric=names)
@@ -84,8 +84,8 @@ def make_run_table(comparison: Comparison) -> str:
             f"{row.split}",
             escape(row.architecture),
             f"{row.parameters:,}",
-            tell_percent(row.validation_error),
-            "diverged" if row.test_error is None else tell_percent(row.test_error),
+            tell_error(row.validation_error, row.metric),
+            "diverged" if row.test_error is None else tell_error(row.test_error, row.metric),
             f"{row.samples:,}",
             tell_duration(row.seconds),
         ]
@@ -129,7 +129,8 @@ def _explain_pairs(pairs: Sequence[Pair]) -> str:
     # All differences have one sign in 2 of 2^n equally likely cases.
     least = 1.0 if most == 1 else 2 / 2**most
     floor = f" With {most} seeds p (Wilcoxon) cannot be below {tell_p(least)}." if 0.001 < least < 1 else ""
-    return f"Differences, and the bounds of their intervals, are in percentage points, first minus second.{floor}"
+    points = "in percentage points, " if is_share(pairs[0].metric) else ""
+    return f"Differences, and the bounds of their intervals, are {points}first minus second.{floor}"
 
 
 def _describe(comparison: Comparison, strategy: Strategy) -> list[str]:
@@ -140,8 +141,8 @@ def _describe(comparison: Comparison, strategy: Strategy) -> list[str]:
         f"{strategy.n}{diverged}",
         tell_architectures(strategy),
         "–" if strategy.parameters is None else f"{strategy.parameters:,.0f}",
-        tell_spread(strategy.validation),
-        tell_spread(strategy.test),
+        tell_spread(strategy.validation, strategy.metric),
+        tell_spread(strategy.test, strategy.metric),
         "–" if cost is None else f"{cost:.1f} ×",
         tell_duration(strategy.seconds),
     ]
@@ -152,7 +153,7 @@ def _describe_pair(pair: Pair) -> list[str]:
 
 
 def _describe_cells(pair: Pair) -> list[str]:
-    cells = [pair.first, pair.second, f"{pair.n}", tell_points(pair.mean), tell_interval(pair)]
+    cells = [pair.first, pair.second, f"{pair.n}", tell_points(pair.mean, pair.metric), tell_interval(pair)]
     return cells + [tell_p(value) for value in (pair.p_student, pair.p_holm, pair.p_wilcoxon)]
 
 
@@ -160,7 +161,7 @@ def _make_cell(comparison: Comparison, row: Strategy, column: Strategy) -> str:
     pair = comparison.pair(row.name, column.name)
     if pair is None:
         return "" if row is column else "–"
-    told = tell_points(pair.mean)
+    told = tell_points(pair.mean, pair.metric)
     if pair.p_holm is None:
         return told
     is_clear = pair.p_holm < _SIGNIFICANT

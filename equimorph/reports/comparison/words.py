@@ -7,50 +7,47 @@ from itertools import pairwise
 
 from equimorph.reports.comparison.numbers import Comparison, Spread, Strategy
 from equimorph.reports.comparison.pairs import Pair
-from equimorph.reports.measures import name_metric
+from equimorph.reports.measures import is_share, name_metric, tell_error
+from equimorph.reports.records import ERROR_RATE
 
 # With fewer, the bounds of an interval are more than 3 standard errors away.
 _FEW_SEEDS = 5
 
 
-def tell_percent(fraction: float | None) -> str:
-    """A fraction in percent, to two digits.
+def tell_spread(spread: Spread, metric: str = ERROR_RATE) -> str:
+    """Mean and standard deviation of errors, of shares in percent.
 
     Example:
-        >>> tell_percent(0.046), tell_percent(None)
-        ('4.60 %', '–')
-    """
-    return "–" if fraction is None else f"{100 * fraction:.2f} %"
-
-
-def tell_spread(spread: Spread) -> str:
-    """Mean and standard deviation in percent.
-
-    Example:
-        >>> tell_spread(Spread(0.046, 0.004)), tell_spread(Spread(0.046, None))
-        ('4.60 ± 0.40 %', '4.60 %')
+        >>> tell_spread(Spread(0.046, 0.004)), tell_spread(Spread(0.046, None)), tell_spread(Spread(0.5, 0.25), "loss")
+        ('4.60 ± 0.40 %', '4.60 %', '0.5 ± 0.25')
     """
     if spread.mean is None or spread.deviation is None:
-        return tell_percent(spread.mean)
+        return tell_error(spread.mean, metric)
+    if not is_share(metric):
+        return f"{tell_error(spread.mean, metric)} ± {tell_error(spread.deviation, metric)}"
     return f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f} %"
 
 
-def tell_points(difference: float | None) -> str:
-    """A difference of fractions in percentage points, with its sign.
+def tell_points(difference: float | None, metric: str = ERROR_RATE) -> str:
+    """A difference of errors with its sign, of shares in percentage points.
 
     Example:
-        >>> tell_points(-0.0042), tell_points(0.0042), tell_points(-0.00001)
-        ('−0.42', '+0.42', '0.00')
+        >>> tell_points(-0.0042), tell_points(0.0042), tell_points(-0.00001), tell_points(-0.0042, "loss")
+        ('−0.42', '+0.42', '0.00', '−0.0042')
     """
     if difference is None:
         return "–"
+    if not is_share(metric):
+        return f"{difference:+.4g}".replace("-", "−") if difference else "0"
     told = f"{100 * difference:+.2f}"
     return "0.00" if float(told) == 0 else told.replace("-", "−")
 
 
 def tell_interval(pair: Pair) -> str:
-    """The 95 % interval of a pair in percentage points."""
-    return "–" if pair.low is None else f"{tell_points(pair.low)} to {tell_points(pair.high)}"
+    """The 95 % interval of a pair, of shares in percentage points."""
+    if pair.low is None:
+        return "–"
+    return f"{tell_points(pair.low, pair.metric)} to {tell_points(pair.high, pair.metric)}"
 
 
 def tell_p(value: float | None) -> str:
@@ -101,8 +98,9 @@ def tell_architectures(strategy: Strategy) -> str:
     return "; ".join(f"{count} of {strategy.n}: {name or 'not told'}" for name, count in found) or "–"
 
 
-def name_error(comparison: Comparison, *, unit: str = "") -> str:
-    """The test error with its unit, and with what it is unless it is a share of samples: "test error (1 − AUROC)"."""
+def name_error(comparison: Comparison, *, has_unit: bool = False) -> str:
+    """The test error, with its unit where asked for, and with what it is unless that is a share of samples."""
+    unit = "%" if has_unit and is_share(comparison.metric) else ""
     told = ", ".join(filter(None, [name_metric(comparison.metric), unit]))
     return f"test error ({told})" if told else "test error"
 
@@ -116,8 +114,8 @@ def tell_headline(comparison: Comparison) -> str:
     over = "with one seed" if best.n == 1 else f"over {best.n} seeds"
     so_far = "so far " if comparison.missing else ""
     if not others:
-        return f"{best.name} {so_far}has a mean {error} of {tell_spread(best.test)} {over}."
-    led = f"{best.name} {so_far}has the least mean {error}, {tell_spread(best.test)} {over}"
+        return f"{best.name} {so_far}has a mean {error} of {tell_spread(best.test, best.metric)} {over}."
+    led = f"{best.name} {so_far}has the least mean {error}, {tell_spread(best.test, best.metric)} {over}"
     return f"{led}; {_tell_lead(best, others[0], comparison.pair(best.name, others[0].name))}."
 
 
@@ -144,7 +142,8 @@ def tell_difference(comparison: Comparison) -> str:
     if pair is None:
         return ""
     shared = "one seed" if pair.n == 1 else f"{pair.n} seeds"
-    told = f"{best.name} minus {second.name}, on the {shared} of both: {tell_points(pair.mean)} percentage points"
+    points = " percentage points" if is_share(pair.metric) else ""
+    told = f"{best.name} minus {second.name}, on the {shared} of both: {tell_points(pair.mean, pair.metric)}{points}"
     if pair.low is None:
         return f"{told}."
     return f"{told}, 95 % interval {tell_interval(pair)}, p = {tell_p(pair.p_student)} before any correction.".replace(
