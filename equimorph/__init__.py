@@ -1,6 +1,7 @@
 """equimorph finds how much symmetry each layer of a neural network should have, while the network trains."""
 
-from equimorph import data, layers, models, reports, search, testing, training
+from equimorph import data, deploy, layers, models, reports, search, testing, training
+from equimorph.deploy import export
 from equimorph.errors import EquimorphError
 from equimorph.groups import group, search_groups
 from equimorph.inspection import audit, distances, mixture_shares, sites
@@ -29,9 +30,11 @@ __all__ = [
     "carry_optimizer",
     "constrain",
     "data",
+    "deploy",
     "discretize",
     "distances",
     "equivariantize",
+    "export",
     "group",
     "layers",
     "load",

@@ -13,12 +13,20 @@ from typing import TextIO
 from jsonargparse import ArgumentParser, Namespace
 
 from equimorph import __version__
-from equimorph.cli import compare, data, report, search
+from equimorph.cli import audit, compare, data, export, predict, report, search
 from equimorph.data import TASKS
 from equimorph.data.problems import DataProblemsError
 from equimorph.errors import EquimorphError
 
-_SUBCOMMANDS = {"search": search, "compare": compare, "report": report, "data": data}
+_SUBCOMMANDS = {
+    "search": search,
+    "compare": compare,
+    "report": report,
+    "export": export,
+    "predict": predict,
+    "audit": audit,
+    "data": data,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,7 +116,7 @@ def _in_options(message: str) -> str:
     """What the parser says of its keys and types, said of the options that a person typed."""
     found = re.fullmatch(r'Parser key "(?:\w+\.)?(\w+)": (.*?)\.? (?:Got|Given) value: (.*)', message)
     if found is None:
-        keys = r"\b(?:search|compare|report|data\.(?:list|show|audit))\.(\w+)"
+        keys = r"\b(?:search|compare|report|export|predict|audit|data\.(?:list|show|audit))\.(\w+)"
         return re.sub(keys, lambda key: _option(key[1]), message)
     key, expected, value = found.groups()
     choices = re.search(r"Literal\[(.*?)\]", expected)
@@ -119,4 +127,4 @@ def _in_options(message: str) -> str:
 
 
 def _option(key: str) -> str:
-    return key.upper() if key in ("run", "name") else f"--{key.replace('_', '-')}"
+    return {"run": "RUN", "name": "NAME", "files": "IMAGES"}.get(key, f"--{key.replace('_', '-')}")

@@ -17,15 +17,13 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from equimorph import data, reports
+from equimorph.cli.networks import add_network_options, describe_network, make_network
 from equimorph.cli.options import (
     add_data_options,
-    add_network_options,
     add_strategy_options,
     add_training_options,
     config_of,
-    describe_network,
     load_samples,
-    make_network,
     make_strategy,
     make_training,
 )

@@ -8,9 +8,6 @@ from typing import Any
 from equimorph import data
 from equimorph.cli.reading import add_reading_options, read_samples
 from equimorph.data.readers import READERS
-from equimorph.errors import ConfigurationError
-from equimorph.groups import group
-from equimorph.models import PaperNetwork
 from equimorph.search import Strategy, strategy_named
 from equimorph.training import TrainingSettings
 from equimorph.training.settings import (
@@ -18,8 +15,6 @@ from equimorph.training.settings import (
     OptimizerName,
     PrecisionName,
     ScheduleName,
-    SeedBranch,
-    derived_generator,
 )
 
 _Add = Callable[..., Any]
@@ -138,26 +133,6 @@ def add_strategy_options(add: _Add) -> None:
     )
 
 
-def add_network_options(add: _Add) -> None:
-    """The shape of the network."""
-    add(
-        "--fields",
-        type=str,
-        default="16",
-        help="regular fields of the first stage, and of the second (twice as many when left out), for instance 4,8",
-    )
-    add("--depth", type=int, default=8, help="convolution blocks")
-    add("--kernel-size", type=int, default=5, help="side of the kernels, odd")
-    add("--head-units", type=int, default=64, help="units of the head")
-    add(
-        "--pool-after",
-        type=str | None,
-        default=None,
-        help="blocks after which the sides are halved, for instance 2,4 "
-        "(default: every second one while four pixels a side remain)",
-    )
-
-
 def add_training_options(add: _Add) -> None:
     """How everything is trained."""
     add(
@@ -250,28 +225,6 @@ def load_samples(options: Any) -> data.ImageData:
     return samples if options.train_samples is None else samples.subset(options.train_samples)
 
 
-def make_network(options: Any, samples: data.ImageData, seed: int) -> PaperNetwork:
-    """The network, constrained to G, with initial values of that seed."""
-    return PaperNetwork(
-        group=group(options.group),
-        image_size=samples.image_size,
-        in_channels=samples.in_channels,
-        num_classes=samples.num_classes,
-        fields=_fields(options.fields),
-        depth=options.depth,
-        kernel_size=options.kernel_size,
-        head_units=options.head_units,
-        pool_after=None if options.pool_after is None else _numbers("--pool-after", options.pool_after),
-        generator=derived_generator(seed, SeedBranch.FIRST_VALUES),
-    )
-
-
-def describe_network(options: Any) -> str:
-    """The network in a few words, for a table."""
-    fields = ",".join(str(number) for number in _fields(options.fields))
-    return f"{options.depth} convolutions of {fields} fields, kernels of {options.kernel_size}"
-
-
 def config_of(options: Any, *left_out: str) -> dict[str, Any]:
     """The merged options as they are written into a folder."""
     return {key: value for key, value in options.as_dict().items() if key not in left_out}
@@ -280,15 +233,3 @@ def config_of(options: Any, *left_out: str) -> dict[str, Any]:
 def names_in(text: str) -> list[str]:
     """The names in a list with commas between."""
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _fields(text: str) -> tuple[int, ...]:
-    numbers = _numbers("--fields", text)
-    return (numbers[0], 2 * numbers[0]) if len(numbers) == 1 else numbers
-
-
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.split(",") if number.strip())
-    except ValueError:
-        raise ConfigurationError(f'{option} is "{text}"; it is whole numbers with commas between.') from None

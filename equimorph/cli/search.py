@@ -11,14 +11,13 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from equimorph import data, reports
+from equimorph.cli.networks import add_network_options, make_network
 from equimorph.cli.options import (
     add_data_options,
-    add_network_options,
     add_strategy_options,
     add_training_options,
     config_of,
     load_samples,
-    make_network,
     make_strategy,
     make_training,
 )

@@ -285,6 +285,8 @@ class ImageData:
             "mean": self.mean,
             "std": self.std,
         }
+        if self.targets != "classes":
+            known["targets"] = self.targets
         return known | ({"fit": self.notes.fit} if self.notes.fit else {})
 
     def description(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,18 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from equimorph.errors import GroupError, ShapeError
-from equimorph.groups import Group, Subgroup
+from equimorph.groups import Group, Representation, Subgroup
 from equimorph.groups import group as group_named
 from equimorph.inspection.reasons import explain
 from equimorph.inspection.windows import suitable_sizes, windows_of
 from equimorph.layers import Constrained, sites_of, transform
-from equimorph.tracing import Call, Flow, can_transform, follow_network, transformed
+from equimorph.tracing import Call, Flow, Problem, Recording, can_transform, follow_network, record, transformed
+from equimorph.tracing.recording import tensors_in
 
 TOLERANCES: dict[torch.dtype, float] = {
     torch.float64: 1e-9,  # measured: up to 5e-13 for the deepest networks of the tests
     torch.float32: 1e-4,  # measured: up to 2e-5
 }
 """Relative errors up to which a call counts as exact, by the dtype that the audit runs in."""
+
+
+def largest(errors: Iterable[float]) -> float:
+    """The largest of some errors, infinity where one is no number, 0 where there are none."""
+    return max((math.inf if math.isnan(error) else error for error in errors), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class AuditRow:
     @property
     def error(self) -> float:
         """The largest of `errors`."""
-        return max(self.errors.values(), default=0.0)
+        return largest(self.errors.values())
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Audit:
     @property
     def error(self) -> float:
         """The largest error of the output."""
-        return max(self.output_errors.values(), default=0.0)
+        return largest(self.output_errors.values())
 
     @property
     def exact(self) -> bool:
@@ -103,7 +109,7 @@ class Audit:
         lines = [f"{'':<{width}}  {'error':>8}  {'own':>8}"]
         for row in self.rows:
             mark = f"  {row.reason}; {row.remedy}" if row.reason else ""
-            own = max(row.own.values(), default=0.0)
+            own = largest(row.own.values())
             lines.append(f"{row.name:<{width}}  {row.error:8.1e}  {own:8.1e}{mark}")
         lines.append(f"{'output':<{width}}  {self.error:8.1e}")
         lines.extend(f"{name}: how the group acts behind it is not known" for name in self.unknown)
@@ -116,7 +122,6 @@ def audit(
     group: Group | str | None = None,
     *,
     elements: Sequence[int] | None = None,
-    advise_sizes: bool = True,
 ) -> Audit:
     """Measure where a network loses equivariance: per layer and element, and where the error first appears.
 
@@ -132,7 +137,6 @@ def audit(
         example: An input, for its size; where it is constant, noise is put in.
         group: G, or its name; that of the network's sites when left out.
         elements: Those to try, by index; all when left out.
-        advise_sizes: Whether other sizes are looked for when a stride does not fit.
     Raises:
         GroupError: No group was given and the network has none; or it acts in another dimension.
         ShapeError: An element exchanges axes of different extents.
@@ -144,23 +148,18 @@ def audit(
     """
     ambient = _group_for("audit", network, example, group)
     tried = tuple(range(ambient.order)) if elements is None else tuple(elements)
-    probe, x = in_double(network, noise_like(example))
+    probe, x, _ = in_double(network, noise_like(example))
     base = _base_flow(probe, x, ambient)
     measured = {element: _errors(probe, x, base, element, ambient, forced=False) for element in tried}
     own = {element: _errors(probe, x, base, element, ambient, forced=True) for element in tried}
     tolerance = TOLERANCES.get(x.dtype, 1e-2)
     numbers = [number for number in range(len(base.recording.calls)) if all(number in own[e] for e in tried)]
-    bad = {number for number in numbers if any(not own[e][number] <= tolerance for e in tried)}
-    sizes: tuple[int, ...] = ()
-    if advise_sizes and any(not w.keeps_grid for n in bad for w in windows_of(base.recording.calls[n])):
-        sizes = suitable_sizes(probe, x)
+    reasons = _reasons(probe, x, base, own, tolerance)
     rows = []
     for number in numbers:
         call = base.recording.calls[number]
-        own_errors = {element: own[element][number] for element in tried}
         constraint = call.module.constraint if isinstance(call.module, Constrained) else None
-        failing = [element for element in tried if not own_errors[element] <= tolerance]
-        reason, remedy = explain(call, failing, sizes, constraint) if number in bad else ("", "")
+        reason, remedy = reasons.get(number, ("", ""))
         rows.append(
             AuditRow(
                 path=call.path,
@@ -169,7 +168,7 @@ def audit(
                 shape=call.outputs[0].shape,
                 constraint=None if constraint is None else constraint.name,
                 errors={element: measured[element].get(number, math.inf) for element in tried},
-                own=own_errors,
+                own={element: own[element][number] for element in tried},
                 reason=reason,
                 remedy=remedy,
             )
@@ -178,19 +177,62 @@ def audit(
     return Audit(ambient, tried, tuple(rows), tolerance, outputs, _unknown(base))
 
 
-def equivariance_error(network: nn.Module, example: Tensor, group: Group) -> tuple[float, float]:
-    """The largest error of a network's output over generators of the group, and up to which it is one of rounding.
+def find_breaks(network: nn.Module, x: Tensor, group: Group) -> tuple[Problem, ...]:
+    """What does not commute with generators of the group by itself, first to last.
 
-    What commutes with generators commutes with their products. The output is of trivial type unless its layers give it
-    another one.
+    Args:
+        network: In evaluation mode, on its own copy.
+        x: An input of the network's dtype.
+        group: G.
     """
-    probe, x = in_double(network, noise_like(example)[:2])
-    base = _base_flow(probe, x, group)
+    base = _base_flow(network, x, group)
+    own = {element: _errors(network, x, base, element, group, forced=True) for element in generators_of(group)}
+    reasons = _reasons(network, x, base, own, TOLERANCES.get(x.dtype, 1e-2))
+    return tuple(Problem(base.recording.calls[number].where, *words) for number, words in sorted(reasons.items()))
+
+
+def _reasons(
+    network: nn.Module, x: Tensor, base: Flow, own: dict[int, dict[int, float]], tolerance: float
+) -> dict[int, tuple[str, str]]:
+    """Reason and remedy of each call, by its number, whose own error is not one of rounding for some element."""
+    failing: dict[int, list[int]] = {}
+    for element, errors in own.items():
+        for number, error in errors.items():
+            if number >= 0 and not error <= tolerance:
+                failing.setdefault(number, []).append(element)
+    calls = base.recording.calls
+    unfit = any(not window.keeps_grid for number in failing for window in windows_of(calls[number]))
+    sizes = suitable_sizes(network, x) if unfit else ()
+    found = {}
+    for number, elements in failing.items():
+        module = calls[number].module
+        constraint = module.constraint if isinstance(module, Constrained) else None
+        found[number] = explain(calls[number], elements, sizes, constraint)
+    return found
+
+
+def equivariance_error(
+    network: nn.Module, x: Tensor, results: Sequence[Tensor], group: Group, output: Representation
+) -> float:
+    """The largest relative error of a network's output over generators of the group.
+
+    What commutes with generators commutes with their products.
+
+    Args:
+        network: In evaluation mode, on its own copy.
+        x: An input.
+        results: What the network returns for it.
+        group: G.
+        output: The type of what it returns.
+    """
     worst = 0.0
-    for element in generators_of(group):
-        error = _errors(probe, x, base, element, group, forced=False, outputs_alone=True).get(-1, math.inf)
-        worst = max(worst, error)
-    return worst, TOLERANCES.get(x.dtype, 1e-2)
+    with torch.no_grad():
+        for element in generators_of(group):
+            moved = tensors_in(network(transform(x, element, group, "trivial")))
+            for result, wanted in zip(moved, results, strict=True):
+                if wanted.is_floating_point():
+                    worst = largest([worst, _relative(result, transform(wanted, element, group, output))])
+    return worst
 
 
 def generators_of(group: Group) -> list[int]:
@@ -216,18 +258,19 @@ def noise_like(example: Tensor) -> Tensor:
     return noise.to(batch)
 
 
-def in_double(network: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
-    """A copy of a network in evaluation mode and an input, in double precision where its own code and device allow."""
+def in_double(network: nn.Module, x: Tensor, opaque: Collection[str] = ()) -> tuple[nn.Module, Tensor, Recording]:
+    """A copy of a network in evaluation mode, an input, and the run on it.
+
+    In double precision, where the network's own code and the device allow that.
+    """
     probe = copy.deepcopy(network).eval()
     if x.device.type != "mps":
         wide = copy.deepcopy(probe).double()
         try:
-            with torch.no_grad():
-                wide(x.double())
-        except RuntimeError:  # its own code makes tensors of single precision
-            return probe, x
-        return wide, x.double()
-    return probe, x
+            return wide, x.double(), record(wide, x.double(), opaque=opaque)
+        except (RuntimeError, ValueError):  # its own code makes tensors of single precision, say
+            pass
+    return probe, x, record(probe, x, opaque=opaque)
 
 
 def _base_flow(network: nn.Module, x: Tensor, group: Group) -> Flow:
@@ -261,7 +304,6 @@ def _errors(
     group: Group,
     *,
     forced: bool,
-    outputs_alone: bool = False,
 ) -> dict[int, float]:
     """The error of each call on g x, by its number, and of the output as number -1.
 
@@ -286,7 +328,7 @@ def _errors(
         return [result if wanted is None else wanted for result, wanted in zip(results, expected, strict=True)]
 
     moved = transform(x, element, group, "trivial")
-    run = follow_network(network, moved, keep=not forced, observer=None if outputs_alone else compare)
+    run = follow_network(network, moved, keep=not forced, observer=compare)
     errors = []
     for mine, theirs in zip(run.recording.outputs, base.recording.outputs, strict=False):
         if mine.tensor is None:
@@ -322,8 +364,8 @@ def _unknown(base: Flow) -> tuple[str, ...]:
 
 
 def _group_for(speaker: str, network: nn.Module, example: Tensor, group: Group | str | None) -> Group:
+    constraints: list[Subgroup] = [site.constraint for site in sites_of(network).values()]
     if group is None:
-        constraints: list[Subgroup] = [site.constraint for site in sites_of(network).values()]
         if not constraints:
             raise GroupError(
                 f'{speaker}: {type(network).__name__} has no group of its own; pass one, such as group="D4".'
@@ -331,6 +373,11 @@ def _group_for(speaker: str, network: nn.Module, example: Tensor, group: Group |
         group = constraints[0].group
     ambient = group_named(group, dim=example.ndim - 2) if isinstance(group, str) else group
     check_example(speaker, example, ambient)
+    if constraints and constraints[0].group != ambient:
+        raise GroupError(
+            f"{speaker}: the network's features are those of {constraints[0].group.name}, not of {ambient.name}; leave "
+            "group out, and give elements= to try some of its elements."
+        )
     return ambient
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from equimorph.layers import keeps_grid
+from equimorph.layers.transposed import TransposedLayer
 from equimorph.tracing import Call, record
+from equimorph.tracing.flow import TRANSPOSED
 
 _REACH = 17  # how far other sizes are looked for
 
@@ -62,10 +65,10 @@ def windows_of(call: Call) -> tuple[Window, ...]:
 
 def _of_layer(module: nn.Module) -> tuple[Any, ...] | None:
     layer: Any = module
-    if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)) or not hasattr(layer, "stride"):
+    if isinstance(module, (*TRANSPOSED, TransposedLayer)) or not hasattr(layer, "stride"):
         return None
     padding = getattr(layer, "padding", 0)
-    if hasattr(layer, "output_padding") or (not hasattr(layer, "kernel_size") and not hasattr(layer, "space")):
+    if not hasattr(layer, "kernel_size") and not hasattr(layer, "space"):
         return None
     window = layer.kernel_size if hasattr(layer, "kernel_size") else layer.space.shape.kernel_size
     if isinstance(padding, str):
@@ -101,10 +104,12 @@ def suitable_sizes(network: nn.Module, example: Tensor, most: int = 2) -> tuple[
         Sides; none where there is none near, or where the network takes no other sizes.
     Example:
         >>> import torch
-        >>> suitable_sizes(nn.Conv2d(1, 1, 3, stride=2, padding=1), torch.zeros(1, 1, 28, 28))
-        (29, 27)
+        >>> pooled = nn.Sequential(nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.Conv2d(1, 1, 3, stride=2))
+        >>> suitable_sizes(pooled, torch.zeros(1, 1, 28, 28))
+        (29, 25)
     """
     side = example.shape[2]
+    network, example = _without_numbers(network, example)
     found: list[int] = []
     for distance in range(1, _REACH):
         for size in (side + distance, side - distance):
@@ -113,10 +118,19 @@ def suitable_sizes(network: nn.Module, example: Tensor, most: int = 2) -> tuple[
     return tuple(found)
 
 
-def _fit(network: nn.Module, example: Tensor, size: int) -> bool:
-    probe = example.new_zeros(*example.shape[:2], *[size] * (example.ndim - 2))
+def _without_numbers(network: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+    """A copy that computes shapes alone, on torch's meta device, where the network's own code allows that."""
+    shapes, probe = copy.deepcopy(network).to("meta"), example.to("meta")
     try:
-        calls = record(network, probe).calls
+        record(shapes, probe)
+    except (RuntimeError, ValueError):  # it makes tensors on another device, or looks at values
+        return network, example
+    return shapes, probe
+
+
+def _fit(network: nn.Module, example: Tensor, size: int) -> bool:
+    try:
+        calls = record(network, example.new_zeros(*example.shape[:2], *[size] * (example.ndim - 2))).calls
     except (RuntimeError, ValueError):  # too small, say, or of a size that its own code does not expect
         return False
     return all(window.keeps_grid for call in calls for window in windows_of(call))

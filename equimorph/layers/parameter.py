@@ -158,13 +158,29 @@ def _bound_of(module: nn.Module) -> tuple[type[nn.Module], tuple[str, ...]]:
     return found
 
 
+_CLASSES: dict[tuple[type[nn.Module], tuple[str, ...]], type[nn.Module]] = {}
+
+
 def _bound_class(original: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
-    """A subclass whose attributes of these names are what the tied parameters beside them give."""
+    """A subclass whose attributes of these names are what the tied parameters beside them give, always the same one."""
 
     def finder(name: str) -> property:
         return property(lambda module: module.get_submodule(name + _SUFFIX)())
 
-    own: dict[str, Any] = {name: finder(name) for name in names}
-    own |= {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
-    own["_bound_of"] = (original, names)
-    return type(original.__name__, (original,), own)
+    if (original, names) not in _CLASSES:
+        own: dict[str, Any] = {name: finder(name) for name in names}
+        own |= {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
+        own |= {"_bound_of": (original, names), "__reduce_ex__": _reduced}
+        _CLASSES[original, names] = type(original.__name__, (original,), own)
+    return _CLASSES[original, names]
+
+
+def _reduced(module: nn.Module, protocol: Any) -> tuple[Any, ...]:
+    """What pickle needs to make a module with bound parameters again, whose class has no name by which it is found."""
+    original, names = _bound_of(module)
+    return (_unfilled, (original, names), *original.__reduce_ex__(module, protocol)[2:])
+
+
+def _unfilled(original: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
+    bound = _bound_class(original, names)
+    return bound.__new__(bound)

@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from equimorph.data import ImageData
-from equimorph.errors import MorphismError, RunFolderError
+from equimorph.errors import EquivarianceWarning, MorphismError, RunFolderError
 from equimorph.inspection import sites
-from equimorph.models import PaperNetwork
-from equimorph.morphisms import plain, plain_source
+from equimorph.models import MODELS, rebuild_model
+from equimorph.morphisms import Conversion, equivariantize, plain, plain_source
 from equimorph.morphisms.describe import describe_spaces, rebuild_spaces
 from equimorph.morphisms.reinitialize import seeded
 from equimorph.search.candidate import Candidate
@@ -101,13 +101,15 @@ class RunFolder:
         """Write best/: weights for torch alone, how to build the network, labels and preprocessing."""
         best = self.path / "best"
         best.mkdir()
-        model = "PaperNetwork" if type(network) is PaperNetwork else None
+        model = next((name for name, known in MODELS.items() if type(network) is known), None)
+        conversion = getattr(network, "conversion", None)
         architecture = {
             "candidate": candidate.number,
             "constraints": {name: subgroup.name for name, subgroup in sites(network).items()},
             "spaces": describe_spaces(network),
             "model": model,
-            "arguments": network.arguments if isinstance(network, PaperNetwork) else None,
+            "arguments": None if model is None else network.arguments,
+            "conversion": conversion.options() if isinstance(conversion, Conversion) else None,
         }
         self._write_json("best/architecture.json", architecture)
         self._write_json("best/labels.json", list(data.classes))
@@ -134,29 +136,52 @@ class RunFolder:
         (self.path / name).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
+def load(run: str | Path, *, network: nn.Module | None = None, example: Tensor | None = None) -> nn.Module:
     """The best network of a run folder, with its weights, in evaluation mode.
 
     Args:
         run: The folder.
-        network: The network that the search was started with, where it is not one of `em.models`.
+        network: The network that the search was started with, where it is not one of `em.models`; or the ordinary one
+            that this was converted from.
+        example: An input, for an ordinary network, which is converted for it as it was for the search.
     Returns:
         A new network.
     Raises:
         RunFolderError: Not the folder of a finished run, a file in it is damaged, or `network` is needed.
     """
     architecture, weights = _read_best(Path(run))
-    if network is None and architecture.get("model") != "PaperNetwork":
-        raise RunFolderError(f"load: {run} holds a network of your own; pass the one the search began with, network=.")
+    if network is None and architecture.get("model") not in MODELS:
+        raise RunFolderError(
+            f"load: {run} holds a network of your own; pass the one the search began with, network= (--network)."
+        )
     with seeded(0):  # initial values, which are overwritten
-        start = PaperNetwork.from_arguments(architecture["arguments"], None) if network is None else network
-        found = rebuild_spaces(start, architecture["spaces"])
+        found = rebuild_spaces(_start(run, architecture, network, example), architecture["spaces"])
     found.to(next(iter(weights.values())).dtype)
     try:
         found.load_state_dict(weights)
     except RuntimeError as error:
         raise RunFolderError(f"load: the weights in {run} do not fit the network: {error}.") from None
     return found.eval()
+
+
+def _start(
+    run: str | Path, architecture: Mapping[str, Any], network: nn.Module | None, example: Tensor | None
+) -> nn.Module:
+    """A network of the shape of the one that a search was started with."""
+    if network is None:
+        return rebuild_model(architecture["model"], architecture["arguments"])
+    if sites(network):
+        return network
+    conversion = architecture.get("conversion")
+    if conversion is None or example is None:
+        raise RunFolderError(
+            f"load: {type(network).__name__} has no sites; pass the network that the search in {run} began with, or "
+            "the ordinary one that it was converted from and an example=."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EquivarianceWarning)  # the search has said it
+        options = {key: value for key, value in conversion.items() if key != "group"}
+        return equivariantize(network, conversion["group"], example, **options)
 
 
 def load_architecture(run: str | Path, network: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from equimorph.groups import Group, Representation
 from equimorph.layers import transform
 
 Label = str | int
-"""Of an axis: "b" for the samples, "c" for the channels, or the number of a spatial axis."""
+"""Of an axis: "b" for the samples, "c" for the channels, "s" for features that were stacked, or a spatial axis."""
 
 
 class Term:
@@ -113,8 +114,9 @@ class Feature:
     def flattened(self) -> tuple[int, ...] | None:
         """The sides of the map that was flattened into the channel axis, or None."""
         for labels in self.axes:
-            if len(labels) > 1 and labels[0] == "c" and list(labels[1:]) == sorted(labels[1:], key=str):
-                return tuple(self.sizes[label] for label in labels[1:])
+            positions = [label for label in labels if isinstance(label, int)]
+            if positions and list(labels) == ["c", *sorted(positions)]:
+                return tuple(self.sizes[label] for label in positions)
         return None
 
     def term(self) -> Term | None:
@@ -138,7 +140,29 @@ class Feature:
         return Feature(self.segments, self.axes, sizes) if sizes["c"] == self.sizes["c"] else None
 
     def reshaped(self, shape: Sequence[int]) -> Feature | None:
-        """The axes of the same numbers read in another shape; None where that divides one of them."""
+        """The axes of the same numbers read in another shape; None where that divides one of them.
+
+        The channels may be divided into equal parts, which are features that were stacked.
+        """
+        found = self._read_in(shape)
+        if found is not None or "s" in self.sizes:
+            return found
+        for extent, parts in zip(shape[1:], shape, strict=False):
+            stacked = self._stacked(parts) if extent * parts == self.channels and parts > 1 else None
+            found = None if stacked is None else stacked._read_in(shape)
+            if found is not None:
+                return found
+        return None
+
+    def _stacked(self, parts: int) -> Feature | None:
+        """The channels, which are an axis of their own, as stacked features of equal parts of them."""
+        axis, segments = self.channel_axis, split_segments(self.segments, parts)
+        if axis is None or segments is None:
+            return None
+        axes = (*self.axes[:axis], ("s", "c"), *self.axes[axis + 1 :])
+        return Feature(segments, axes, {**self.sizes, "s": parts, "c": self.channels // parts})
+
+    def _read_in(self, shape: Sequence[int]) -> Feature | None:
         labels = [label for merged in self.axes for label in merged if self.sizes[label] > 1 or label in ("b", "c")]
         axes: list[tuple[Label, ...]] = []
         for extent in shape:
@@ -150,7 +174,19 @@ class Feature:
             if product != extent:
                 return None
             axes.append(tuple(taken))
-        return None if labels else Feature(self.segments, tuple(axes), self._kept(axes))
+        if labels:
+            return None
+        if axes[:2] == [("b",), ()] and not any("c" in taken for taken in axes):
+            axes[1] = ("c",)  # the one channel that a sum over channels had left
+        merged = Feature(self.segments, tuple(axes), self._kept(axes))
+        return merged._unstacked() if ("s", "c") in axes else merged
+
+    def _unstacked(self) -> Feature:
+        """Stacked features one after the other, as channels."""
+        parts = self.sizes["s"]
+        axes = tuple(("c",) if labels == ("s", "c") else labels for labels in self.axes)
+        sizes = {label: size for label, size in self.sizes.items() if label != "s"}
+        return Feature(self.segments * parts, axes, {**sizes, "c": self.channels * parts})
 
     def permuted(self, order: Sequence[int]) -> Feature:
         """The axes in another order."""
@@ -177,6 +213,21 @@ class Feature:
         return {label: size for label, size in (sizes or self.sizes).items() if label in present}
 
 
+def split_segments(segments: Sequence[Segment], parts: int) -> tuple[Segment, ...] | None:
+    """The segments of each of some equal parts of channels, which are made of one type; None where they are not."""
+    total = sum(segment.channels for segment in segments)
+    ends = set(itertools.accumulate(segment.channels for segment in segments))
+    if len(segments) == 1:
+        return (Segment(segments[0].term, total // parts),)
+    if total % parts or not ends.issuperset(range(total // parts, total + 1, total // parts)):
+        return None
+    size = len(segments) // parts
+    rows = [segments[start : start + size] for start in range(0, len(segments), size)]
+    widths = {tuple(segment.channels for segment in row) for row in rows}
+    agree = all(one.term.join(other.term) for row in rows[1:] for one, other in zip(rows[0], row, strict=False))
+    return tuple(rows[0]) if len(widths) == 1 and agree else None
+
+
 def can_transform(feature: Feature, group: Group) -> bool:
     """Whether it is known how the group acts on such a tensor."""
     kinds = [segment.term.kind for segment in feature.segments]
@@ -185,16 +236,20 @@ def can_transform(feature: Feature, group: Group) -> bool:
         for kind, segment in zip(kinds, feature.segments, strict=True)
     )
     labels = [label for merged in feature.axes for label in merged]
-    return whole and len(feature.spatial) in (0, group.dim) and "b" in labels and "c" in labels
+    return (
+        whole and labels.count("s") <= 1 and len(feature.spatial) in (0, group.dim) and "b" in labels and "c" in labels
+    )
 
 
 def transformed(tensor: Tensor, feature: Feature, element: int, group: Group) -> Tensor:
     """h f, for a tensor with any order of axes (`can_transform`)."""
     merged = [label for labels in feature.axes for label in labels]
     spread = tensor.reshape([feature.sizes[label] for label in merged])
-    canonical: list[Label] = ["b", "c", *feature.spatial]
+    stacked: list[Label] = ["s"] if "s" in merged else []
+    canonical: list[Label] = [*stacked, "b", "c", *feature.spatial]
     order = [merged.index(label) for label in canonical]
-    plain = spread.permute(order)
+    permuted = spread.permute(order)
+    plain = permuted.flatten(0, len(stacked))
     parts = plain.split([segment.channels for segment in feature.segments], dim=1)
     moved = torch.cat(
         [
@@ -202,7 +257,7 @@ def transformed(tensor: Tensor, feature: Feature, element: int, group: Group) ->
             for part, segment in zip(parts, feature.segments, strict=True)
         ],
         dim=1,
-    )
+    ).view(permuted.shape)
     back = moved.permute([order.index(axis) for axis in range(len(order))])
     shape = list(back.shape)
     extents = [math.prod(shape[merged.index(label)] for label in labels) for labels in feature.axes]

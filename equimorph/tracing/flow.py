@@ -12,7 +12,7 @@ from equimorph.layers import Linear, SpaceLayer
 from equimorph.layers.convolution import SlidingLayer
 from equimorph.tracing.features import Feature, Segment, Term
 from equimorph.tracing.recording import Call, Observer, Recording, Value, record
-from equimorph.tracing.rules import VIEWS, ConflictError, Features, follow
+from equimorph.tracing.rules import RESHAPES, VIEWS, ConflictError, Features, follow
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -27,7 +27,7 @@ class Problem:
     """Something that keeps a network from commuting, or from being converted.
 
     Attributes:
-        path: The module.
+        path: The module, and of a function its name.
         reason: Why.
         remedy: What to try.
     """
@@ -35,6 +35,11 @@ class Problem:
     path: str
     reason: str
     remedy: str
+
+    @property
+    def module(self) -> str:
+        """The module."""
+        return self.path.partition(": ")[0]
 
     def __str__(self) -> str:
         return f'"{self.path}": {self.reason}; {self.remedy}'
@@ -108,6 +113,7 @@ def follow_network(
     *,
     output: Representation | None = None,
     opaque: Collection[str] = (),
+    go_on: bool = False,
     keep: bool = False,
     observer: Observer | None = None,
 ) -> Flow:
@@ -118,6 +124,7 @@ def follow_network(
         example: Its input, (batch, channels, *spatial) with a batch of two or more: a trivial feature.
         output: The type of what it returns, where that is known.
         opaque: Paths of modules not to look into.
+        go_on: Whether a layer that is a problem gives features of some type nevertheless, so that it alone is one.
         keep: Whether values keep their tensors.
         observer: Is told about each call.
     Example:
@@ -132,6 +139,8 @@ def follow_network(
     flow.features[recording.input] = Feature.plain([Segment(Term("trivial"), example.shape[1])], example.shape)
     for number, call in enumerate(recording.calls):
         _follow_call(flow, number, call, is_opaque=call.path in opaque)
+        if go_on and (_is_weighted(call) or (call.path in opaque and call.module is not None)):
+            _go_on_behind(flow, call, is_problem=call.path not in opaque)
     if output is not None:
         _settle_outputs(flow, output)
     return flow
@@ -140,7 +149,7 @@ def follow_network(
 def _settle_outputs(flow: Flow, kind: Representation) -> None:
     for value in flow.recording.outputs:
         if value not in flow.features and value.is_floating:
-            reason = "how the group acts on what the network returns is not known"
+            reason = f"how the group acts on what the network returns is not known{_lost_before(flow, value)}"
             flow.problems.append(Problem("the output", reason, "return a vector, or maps, for each sample"))
         for segment in flow.features[value].segments if value in flow.features else ():
             if not segment.term.settle(kind):
@@ -150,8 +159,7 @@ def _settle_outputs(flow: Flow, kind: Representation) -> None:
 def _follow_call(flow: Flow, number: int, call: Call, *, is_opaque: bool) -> None:
     if not any(value in flow.features for value in call.inputs):
         return
-    weighted = isinstance(call.module, (SpaceLayer, nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
-    if weighted and not is_opaque:
+    if _is_weighted(call) and not is_opaque:
         _follow_weight(flow, number, call)
         return
     if call.module is None and call.name in _WEIGHTED_FUNCTIONS:
@@ -168,17 +176,52 @@ def _follow_call(flow: Flow, number: int, call: Call, *, is_opaque: bool) -> Non
         flow.problems.append(_conflict(call.where, str(error)))
         found = [None] * len(call.outputs)
     for value, feature in zip(call.outputs, found, strict=True):
-        feature = _guessed(value, flow, call) if feature is None and (is_opaque or _has_weight(call)) else feature
+        feature = _guessed(value) if feature is None and (is_opaque or _has_weight(call)) else feature
         if feature is not None and value.is_floating:
             flow.features[value] = feature
     _note_parameters(flow, number, call)
+
+
+def _is_weighted(call: Call) -> bool:
+    return isinstance(call.module, (SpaceLayer, nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
+
+
+def _go_on_behind(flow: Flow, call: Call, *, is_problem: bool) -> None:
+    """Take what a layer gives for features of some type, where that is not known, and note that it is a problem."""
+    unknown = [output for output in call.outputs if output not in flow.features]
+    if unknown and is_problem and not any(problem.path == call.path for problem in flow.problems):
+        reason = f"how the group acts on what reaches it is not known{_lost_before(flow, *call.inputs)}"
+        flow.problems.append(Problem(call.path, reason, "write that part another way"))
+    for output in unknown:
+        feature = _guessed(output)
+        if feature is not None and output.is_floating:
+            flow.features[output] = feature
+
+
+def _lost_before(flow: Flow, *reached: Value) -> str:
+    """Where the trace was lost that leads to some values, in words."""
+    sources = set(reached)
+    for call in reversed(flow.recording.calls):
+        if not sources.intersection(call.outputs):
+            continue
+        if any(value in flow.features for value in call.inputs):
+            return f" after {call.name}" + (f' in "{call.path}"' if call.path else "") + _why_lost(call)
+        sources.update(call.inputs)
+    return ""
+
+
+def _why_lost(call: Call) -> str:
+    name = call.name.removesuffix("_")
+    if name in RESHAPES:
+        return ", which takes channels or positions apart (as a channel shuffle does, or attention by heads)"
+    return ""
 
 
 def _has_weight(call: Call) -> bool:
     return call.module is None and call.name in _WEIGHTED_FUNCTIONS
 
 
-def _guessed(value: Value, flow: Flow, call: Call) -> Feature | None:
+def _guessed(value: Value) -> Feature | None:
     """Of a module that is not looked into: (batch, channels, *spatial), or a vector."""
     if len(value.shape) < 2:
         return None
@@ -199,6 +242,8 @@ def _follow_weight(flow: Flow, number: int, call: Call) -> None:
 
 def _target(call: Call, source: Feature) -> Feature | Problem:
     module, shape = call.module, call.outputs[0].shape
+    if any("s" in labels and "c" in labels for labels in source.axes):
+        return Problem(call.path, "the channels that reach it were shuffled, which takes fields apart", _LEAVE)
     if source.channel_axis != 1 or len(shape) != len(source.axes):
         return Problem(call.path, "what reaches it is not laid out as (batch, channels, *spatial)", _LEAVE)
     depthwise = module.depthwise if isinstance(module, SlidingLayer) else is_depthwise(module)

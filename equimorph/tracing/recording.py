@@ -7,7 +7,9 @@ functions that they call are recorded, under the path of the module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import copy
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -82,11 +84,13 @@ class Recording:
         calls: In order.
         input: The example.
         outputs: The tensors that the network returned.
+        results: The same as tensors, not copied.
     """
 
     input: Value
     calls: list[Call] = field(default_factory=list)
     outputs: tuple[Value, ...] = ()
+    results: tuple[Tensor, ...] = ()
 
 
 class Observer(Protocol):
@@ -123,8 +127,13 @@ def record(
         for path, module in network.named_modules():
             run.watch(path, module, hooks, is_leaf=path in opaque or is_layer(module))
         with run:
-            result = network(example)
-    run.recording.outputs = tuple(run.value_of(tensor) for tensor in _tensors_in(result))
+            try:
+                result = network(example)
+            except (RuntimeError, ValueError) as error:
+                error.add_note(run.place)
+                raise
+    run.recording.results = tuple(tensors_in(result))
+    run.recording.outputs = tuple(run.value_of(tensor) for tensor in run.recording.results)
     return run.recording
 
 
@@ -182,11 +191,17 @@ class _Run(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self._inside or not _tensors_in(result):
+        if self._inside or not tensors_in(result):
             return result
         path = self._paths[-1] if self._paths else ""
         replaced = self._note(path, None, _function_name(func), args, kwargs or {}, result)
         return result if replaced is None else replaced
+
+    @property
+    def place(self) -> str:
+        """Where the run is, in words."""
+        path = self._paths[-1] if self._paths else ""
+        return f'in "{path}"' if path else "in its own forward"
 
     def value_of(self, tensor: Tensor) -> Value:
         """The value that a tensor is at this moment."""
@@ -198,13 +213,13 @@ class _Run(TorchFunctionMode):
             inputs: list[Value] = []
             given = _mapped(tuple(args), lambda tensor: self._used(tensor, inputs))
             named = _mapped(dict(kwargs), lambda tensor: self._used(tensor, inputs))
-            results = _tensors_in(result)
+            results = tensors_in(result)
             call = Call(path, module, name, given, named, tuple(inputs), ())
             changed = None if self._observer is None else self._observer(len(self.recording.calls), call, results)
             if changed is not None:
                 taken = iter(changed)
                 result = _mapped(result, lambda tensor: _replacement(tensor, next(taken)))
-                results = _tensors_in(result)
+                results = tensors_in(result)
             source = inputs[0].parameter if len(inputs) == 1 else None
             if isinstance(module, TiedParameter):
                 source = path
@@ -242,15 +257,18 @@ def _function_name(func: Any) -> str:
     return parts[-2] if parts[-1] == "__get__" else parts[-1]
 
 
-def _tensors_in(result: Any) -> list[Tensor]:
+def tensors_in(result: Any) -> list[Tensor]:
+    """All tensors in nested results."""
     return list(_leaves(result))
 
 
 def _leaves(item: Any) -> Iterator[Tensor]:
     if isinstance(item, Tensor):
         yield item
-    elif isinstance(item, dict):
+    elif isinstance(item, Mapping):
         yield from _leaves_of(item.values())
+    elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+        yield from _leaves_of(getattr(item, part.name) for part in dataclasses.fields(item))
     elif isinstance(item, (tuple, list)) and not isinstance(item, torch.Size):
         yield from _leaves_of(item)
 
@@ -265,9 +283,23 @@ def _mapped(item: Any, change: Callable[[Tensor], Any]) -> Any:
     if isinstance(item, Tensor):
         return change(item)
     if isinstance(item, dict):
-        return {key: _mapped(part, change) for key, part in item.items()}
-    if isinstance(item, tuple) and type(item) is not tuple:  # named tuples, such as those of max with a dimension
-        return item if isinstance(item, torch.Size) else tuple(_mapped(part, change) for part in item)
-    if isinstance(item, (tuple, list)):
-        return type(item)(_mapped(part, change) for part in item)
+        return _filled(item, {key: _mapped(part, change) for key, part in item.items()})
+    if isinstance(item, (tuple, list)) and not isinstance(item, torch.Size):
+        parts = [_mapped(part, change) for part in item]
+        return type(item)(*parts) if hasattr(item, "_make") else type(item)(parts)  # of a namedtuple
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        made = copy.copy(item)
+        for part in dataclasses.fields(item):
+            object.__setattr__(made, part.name, _mapped(getattr(item, part.name), change))
+        return made
     return item
+
+
+def _filled(item: dict[Any, Any], parts: dict[Any, Any]) -> dict[Any, Any]:
+    """A dictionary of the same class, which may be one that is read by attributes, too."""
+    if type(item) is dict:
+        return parts
+    made = copy.copy(item)
+    for key, part in parts.items():
+        made[key] = part
+    return made

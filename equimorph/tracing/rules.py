@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from equimorph.tracing.features import Feature, Label, Segment
+from equimorph.tracing.features import Feature, Label, Segment, Term
 from equimorph.tracing.recording import Call, Value
 
 Features = dict[Value, Feature]
@@ -188,9 +188,15 @@ def _narrow(call: Call, features: Features) -> Found:
 
 
 def _index(call: Call, features: Features) -> Found:
-    """x[...] with slices, None and an ellipsis; single indices take samples or positions away, so nothing is known."""
+    """x[...] with slices, None and an ellipsis, or with the number of a stacked feature.
+
+    Other single indices take samples or positions away, so nothing is known.
+    """
     feature = _first(call, features)
     given = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    if sum(isinstance(item, int) for item in given) == 1 and all(isinstance(i, int) or i == slice(None) for i in given):
+        axis = next(number for number, item in enumerate(given) if isinstance(item, int))
+        return [feature.reduced([axis], keep=False)] if feature.axes[axis] == ("s",) else []
     if any(not (item is None or item is Ellipsis or isinstance(item, slice)) for item in given):
         return []
     used = sum(item is not None and item is not Ellipsis for item in given)
@@ -238,6 +244,11 @@ def _cut(feature: Feature, axis: int, start: int, length: int, shape: Sequence[i
 def _expand(call: Call, features: Features) -> Found:
     """Extents of 1 made larger: the same values at each position."""
     feature, output = _first(call, features), call.outputs[0]
+    if (
+        feature.channel_axis is not None
+        and feature.channels == 1 < output.shape[feature.channel_axis - len(feature.axes)]
+    ):
+        return [_for_all_channels(call, feature, output.shape)]
     missing = len(output.shape) - len(feature.axes)
     axes: list[tuple[Label, ...]] = [*((),) * missing, *feature.axes]
     absent: list[Label] = [label for label in range(len(output.shape) - 2) if label not in feature.spatial]
@@ -253,6 +264,38 @@ def _expand(call: Call, features: Features) -> Found:
     return [Feature(feature.segments, tuple(axes), sizes)] if sizes["c"] == feature.channels else []
 
 
+def _for_all_channels(call: Call, feature: Feature, shape: Sequence[int]) -> Feature | None:
+    """One channel made many, all alike: features of any type."""
+    if not feature.segments[0].term.settle("trivial"):
+        raise ConflictError(f"{call.name} takes one channel, which is no whole feature, for all")
+    if len(shape) != len(feature.axes) or feature.channel_axis is None:
+        return None
+    return feature.having([Segment(Term(), shape[feature.channel_axis])]).resized(shape)
+
+
+def _stack(call: Call, features: Features) -> Found:
+    """Features one beside the other along an axis of its own."""
+    parts = [features.get(value) for value in call.inputs]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or any(part.axes != known[0].axes or "s" in part.sizes for part in known):
+        return []
+    for part in known[1:]:
+        if not _join(known[0], part):
+            raise ConflictError("stack joins features of different types")
+    axis = call.kwargs.get("dim", call.argument(1, "dim", 0)) % (len(known[0].axes) + 1)
+    axes = (*known[0].axes[:axis], ("s",), *known[0].axes[axis:])
+    return [Feature(known[0].segments, axes, {**known[0].sizes, "s": len(parts)})]
+
+
+def _unbind(call: Call, features: Features) -> Found:
+    """The features of a stack, each by itself."""
+    feature = _first(call, features)
+    axis = call.kwargs.get("dim", call.argument(1, "dim", 0)) % len(feature.axes)
+    if feature.axes[axis] != ("s",):
+        return []
+    return [feature.reduced([axis], keep=False)] * len(call.outputs)
+
+
 _Rule = Callable[[Call, Features], Found]
 _GROUPS: list[tuple[_Rule, str]] = [
     (_reshape, "flatten reshape view view_as reshape_as unflatten squeeze unsqueeze Flatten Unflatten _unsafe_view"),
@@ -260,6 +303,8 @@ _GROUPS: list[tuple[_Rule, str]] = [
     (_reduce, "mean sum amax amin max min var std norm vector_norm logsumexp prod median nanmean var_mean std_mean"),
     (_pool_everything, "GlobalAvgPool"),
     (_concatenate, "cat concat concatenate"),
+    (_stack, "stack"),
+    (_unbind, "unbind"),
     (_divide, "chunk split tensor_split split_with_sizes"),
     (_narrow, "narrow"),
     (_index, "__getitem__"),
@@ -270,13 +315,16 @@ RULES: dict[str, _Rule] = {name: rule for rule, names in _GROUPS for name in nam
 
 # fmt: off
 _UNKNOWN = frozenset([
-    "matmul", "bmm", "mm", "baddbmm", "__matmul__", "__rmatmul__", "einsum", "tensordot", "outer", "cdist", "stack",
+    "matmul", "bmm", "mm", "baddbmm", "__matmul__", "__rmatmul__", "einsum", "tensordot", "outer", "cdist",
     "unfold", "fold", "Fold", "Unfold", "scaled_dot_product_attention", "grid_sample", "embedding",
     "MultiheadAttention", "pixel_shuffle", "pixel_unshuffle", "PixelShuffle", "PixelUnshuffle", "repeat", "tile",
     "repeat_interleave", "gather", "index_select",
 ])
 # fmt: on
 """Of which the shapes alone would tell something wrong."""
+
+RESHAPES = frozenset(name for rule, names in _GROUPS for name in names.split() if rule is _reshape)
+"""Functions that read the axes in another shape."""
 
 VIEWS = frozenset(name for rule, names in _GROUPS for name in names.split() if rule in (_reshape, _index, _expand))
 """Functions that give the same numbers in another shape."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +15,10 @@ from equimorph.errors import ConfigurationError, EquivarianceWarning, MorphismEr
 from equimorph.groups import Group, Representation
 from equimorph.groups import group as group_named
 from equimorph.inspection.audit import (
-    audit,
+    TOLERANCES,
     check_example,
     equivariance_error,
-    generators_of,
+    find_breaks,
     in_double,
     noise_like,
 )
@@ -36,13 +36,17 @@ from equimorph.morphisms.conversion.layers import (
     tie,
 )
 from equimorph.morphisms.conversion.narrowing import Recipe
+from equimorph.morphisms.conversion.obstacles import in_words, not_reached, refusal
 from equimorph.morphisms.conversion.report import Conversion, ConvertedLayer, Note
 from equimorph.morphisms.conversion.values import Weights, check_weights
 from equimorph.morphisms.conversion.widths import Width, Widths
-from equimorph.tracing import Feature, Flow, Problem, follow_network
+from equimorph.tracing import Feature, Flow, Problem, Recording, follow_network
 from equimorph.tracing.flow import CONVOLUTIONS, TRANSPOSED
+from equimorph.tracing.recording import tensors_in
 
 Output = Literal["trivial", "regular"]
+_SIZES = ("in_features", "out_features", "num_features", "num_channels", "normalized_shape", "num_parameters")
+_MANY_PIXELS = 2**15  # in a sample, beyond which one sample is enough to measure on
 
 
 def equivariantize(
@@ -108,8 +112,8 @@ def equivariantize(
     _settle(flow, weights)
     plan = _plan(model, flow, setting, free)
     network = _assembled(model, plan)
-    _set_order(network, probe, free)
-    report = _report(network, model, probe, plan, setting, free, str(width), output)
+    measured = _measure(network, model, probe, setting, free, output)
+    report = _report(network, model, plan, setting, width, output, measured)
     network.__dict__["conversion"] = report
     network.__dict__["narrowed"] = Recipe(model, example, output, tuple(free)).narrowed
     if not report.exact or report.free:
@@ -164,7 +168,7 @@ def _check_paths(model: nn.Module, free: Sequence[str]) -> None:
 
 
 def _flow_of(model: nn.Module, probe: Tensor, output: Representation, free: Sequence[str]) -> Flow:
-    return follow_network(copy.deepcopy(model).eval(), probe, output=output, opaque=free)
+    return follow_network(copy.deepcopy(model).eval(), probe, output=output, opaque=free, go_on=True)
 
 
 def _settle(flow: Flow, weights: Weights) -> None:
@@ -203,15 +207,9 @@ def _plan(model: nn.Module, flow: Flow, setting: Setting, free: Sequence[str]) -
                 )
         for name in [name for at, name in parameters if at == number]:
             _plan_parameter(plan, model, name, parameters[number, name], setting)
-    plan.problems.extend(_not_reached(model, flow, free))
+    plan.problems.extend(not_reached(model, flow, free))
     if plan.problems:
-        listed = {str(problem): problem for problem in plan.problems}
-        paths = ", ".join(f'"{path}"' for path in dict.fromkeys(problem.path for problem in listed.values()))
-        raise MorphismError(
-            f"equivariantize: {len(listed)} parts of {type(model).__name__} cannot be converted: "
-            + "; ".join(listed)
-            + f". Or leave them as they are, and lose the symmetry there: free=[{paths}]."
-        )
+        raise refusal(model, plan.problems)
     return plan
 
 
@@ -257,43 +255,6 @@ def _plan_parameter(plan: _Plan, model: nn.Module, name: str, feature: Feature, 
     plan.parameters[name] = tie(values, setting.widths.fields_of(feature.segments), setting)
 
 
-def _not_reached(model: nn.Module, flow: Flow, free: Sequence[str]) -> Iterable[Problem]:
-    """Layers that the run on the example passed by, or reached in a way that was not followed."""
-    followed = {id(use.call.module) for use in flow.weights} | {call.path for call in flow.recording.calls}
-    called = {call.path for call in flow.recording.calls}
-    weights = {use.call.path for use in flow.weights}
-    for path, module in model.named_modules():
-        if not isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)) or path in weights:
-            continue
-        if any(path == one or path.startswith(f"{one}.") for one in free) or (path in followed and path in weights):
-            continue
-        if any(problem.path == path or path.startswith(f"{problem.path}.") for problem in flow.problems):
-            continue
-        if path in called:
-            lost = _lost_before(flow, path)
-            yield Problem(
-                path, f"how the group acts on what reaches it is not known{lost}", "write that part another way"
-            )
-        elif next(module.parameters(), None) is not None and not _is_inside_layer(flow, path):
-            yield Problem(path, "the run on the example does not reach it", "remove it, or pass an example that does")
-
-
-def _is_inside_layer(flow: Flow, path: str) -> bool:
-    return any(call.module is not None and path.startswith(f"{call.path}.") for call in flow.recording.calls)
-
-
-def _lost_before(flow: Flow, path: str) -> str:
-    """Where the trace was lost, in words."""
-    lost = ""
-    for call in flow.recording.calls:
-        if call.path == path and call.module is not None:
-            return lost
-        known = any(value in flow.features for value in call.inputs)
-        if known and not any(value in flow.features for value in call.outputs):
-            lost = f" after {call.name}" + (f' in "{call.path}"' if call.path else "")
-    return lost
-
-
 def _assembled(model: nn.Module, plan: _Plan) -> nn.Module:
     """A copy of the model with the new layers in their places, wherever these are used."""
     modules = dict(model.named_modules())
@@ -312,50 +273,62 @@ def _assembled(model: nn.Module, plan: _Plan) -> nn.Module:
     return network
 
 
-def _set_order(network: nn.Module, probe: Tensor, free: Sequence[str]) -> None:
-    """Put the order in which the sites and what follows them run on record."""
-    from equimorph.tracing import record
+@dataclass(frozen=True)
+class _Measured:
+    """What a run of the converted network tells."""
 
-    was_training = network.training
-    modes = {path: module.training for path, module in network.named_modules()}
-    network.eval()
+    error: float
+    tolerance: float
+    breaks: tuple[Problem, ...]
+    copy_error: float | None
+
+
+def _measure(
+    network: nn.Module, model: nn.Module, probe: Tensor, setting: Setting, free: Sequence[str], output: Output
+) -> _Measured:
+    """Run the new network: in which order its sites come, which is put on record, and how far it commutes."""
+    group = setting.group
+    samples = probe if probe[0].numel() <= _MANY_PIXELS else probe[:1]
     try:
-        calls = record(network, probe, opaque=free).calls
-    except (RuntimeError, ValueError) as error:
+        copied, x, run = in_double(network, samples, free)
+    except (RuntimeError, ValueError) as stopped:
         raise MorphismError(
             "equivariantize: the network's own code does not run at the new widths; choose widths that are whole "
-            f"numbers of fields, or leave the part free. What it says: {' '.join(str(error).split())}"
+            f"numbers of fields, or leave the part free. What it says: {in_words(stopped)}"
         ) from None
-    finally:
-        network.train(was_training)
-        for path, module in network.named_modules():
-            module.training = modes[path]
+    set_order(network, _order_of(network, run))
+    set_order(copied, _order_of(network, run))
+    error = equivariance_error(copied, x, run.results, group, output)
+    tolerance = TOLERANCES.get(x.dtype, 1e-2)
+    found = () if error <= tolerance else find_breaks(copied, x, group)
+    breaks = tuple(one for one in found if one.path not in free)
+    copy_error = (
+        _copy_error(model, x, run.results, group) if setting.weights == "copy" and output == "trivial" else None
+    )
+    return _Measured(error, tolerance, breaks, copy_error)
+
+
+def _order_of(network: nn.Module, run: Recording) -> list[str]:
+    """The constrained modules in the order in which they run."""
     constrained = dict(constrained_modules(network))
     order: dict[str, None] = {}
-    for call in calls:
+    for call in run.calls:
         # A layer with bound parameters is one call, and they are inside it.
         inside = [name for name in constrained if name.startswith(f"{call.path}.")] if call.module is not None else []
         for name in ([call.path] if call.path in constrained else []) + inside:
             order.setdefault(name)
-    set_order(network, list(order))
+    return list(order)
 
 
 def _report(
     network: nn.Module,
     model: nn.Module,
-    probe: Tensor,
     plan: _Plan,
     setting: Setting,
-    free: Sequence[str],
-    width: str,
+    width: Width | float,
     output: str,
+    measured: _Measured,
 ) -> Conversion:
-    error, tolerance = equivariance_error(network, probe, setting.group)
-    breaks: tuple[Problem, ...] = ()
-    if not error <= tolerance:
-        generators = generators_of(setting.group)
-        found = audit(network, probe, setting.group, elements=generators)
-        breaks = tuple(Problem(row.name, row.reason, row.remedy) for row in found.broken)
     before = dict(model.named_modules())
     layers = [
         ConvertedLayer(path, _told(before[path]), _told(network.get_submodule(path)), made.distance)
@@ -365,34 +338,40 @@ def _report(
     return Conversion(
         group=setting.group.name,
         width=width,
+        output=output,
         weights=setting.weights,
         layers=tuple(layers),
         notes=tuple(notes),
         free=tuple(plan.free),
-        breaks=breaks,
-        error=error,
-        tolerance=tolerance,
-        copy_error=_copy_error(network, model, probe, setting.group, output) if setting.weights == "copy" else None,
+        breaks=measured.breaks,
+        error=measured.error,
+        tolerance=measured.tolerance,
+        copy_error=measured.copy_error,
     )
 
 
 def _told(module: nn.Module) -> str:
-    return f"{type(module).__name__}({module.extra_repr()})"
+    """A layer in a few words: its class, and what comes first of what torch says of it."""
+    ours = type(module).__module__.startswith("equimorph.")
+    sizes = [] if ours else [str(getattr(module, name)) for name in _SIZES if hasattr(module, name)]
+    words = " -> ".join(sizes) if sizes else module.extra_repr().split(", kernel_size")[0].split(", constraint")[0]
+    return f"{type(module).__name__}({words})"
 
 
 @torch.no_grad()
-def _copy_error(network: nn.Module, model: nn.Module, probe: Tensor, group: Group, output: str) -> float:
+def _copy_error(model: nn.Module, x: Tensor, results: Sequence[Tensor], group: Group) -> float:
     """How far a copied network is from the mean of the model over the group, relative to the latter."""
-    converted, x = in_double(network, probe)
     original = copy.deepcopy(model).eval().to(x.dtype)
-    if output != "trivial":
-        return 0.0
-    total = torch.zeros_like(converted(x))
+    total = [torch.zeros_like(result) for result in results]
     for element in range(group.order):
-        result = original(transform(x, element, group, "trivial"))
-        total += transform(result, int(group.inverses[element]), group, "trivial")
-    mean = total / group.order
-    return float((converted(x) - mean).abs().max() / mean.abs().max().clamp_min(torch.finfo(x.dtype).tiny))
+        moved = tensors_in(original(transform(x, element, group, "trivial")))
+        for mean, result in zip(total, moved, strict=True):
+            mean += transform(result, int(group.inverses[element]), group, "trivial") / group.order
+    errors = [
+        float((result - mean).abs().max() / mean.abs().max().clamp_min(torch.finfo(x.dtype).tiny))
+        for result, mean in zip(results, total, strict=True)
+    ]
+    return max(errors)
 
 
 def _warning(report: Conversion) -> str:

@@ -26,7 +26,8 @@ from equimorph.layers import (
     SpaceLayer,
     TiedParameter,
 )
-from equimorph.morphisms.conversion.mixed_input import SumOverParts
+from equimorph.layers.parameter import bind
+from equimorph.morphisms.conversion.mixed_input import EachPart, SumOverParts
 from equimorph.morphisms.conversion.values import Weights, copy_values, filled_up, project_values, values_at_width
 from equimorph.morphisms.conversion.widths import Widths, largest_divisor
 from equimorph.tracing import Feature, WeightUse
@@ -47,6 +48,8 @@ NORMS = (
     nn.PReLU,
 )
 """Layers with parameters per channel."""
+
+_BY_CHANNEL = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.PReLU)
 
 
 class RefusedError(Exception):
@@ -262,6 +265,9 @@ def make_norm(module: nn.Module, feature: Feature, setting: Setting) -> Made | N
     Raises:
         RefusedError: It has none.
     """
+    runs = _runs(feature)
+    if len(runs) > 1 and isinstance(module, _BY_CHANNEL) and _is_affine(module) and feature.channel_axis == 1:
+        return _make_each(module, runs, setting)
     if kind_of(feature) == "trivial":
         return None
     fields = setting.widths.fields_of(feature.segments)
@@ -281,6 +287,36 @@ def make_norm(module: nn.Module, feature: Feature, setting: Setting) -> Made | N
     made.notes.extend(fit_norm(made.module, fields, setting.group.order))
     for name, parameter in module.named_parameters(recurse=False):
         made.tied[name] = tie(parameter, fields, setting)
+    return made
+
+
+def _is_affine(module: nn.Module) -> bool:
+    return bool(getattr(module, "num_features", getattr(module, "num_parameters", 1)) > 1)
+
+
+def _make_each(module: nn.Module, runs: Sequence[Feature], setting: Setting) -> Made:
+    """A norm for each type of channels."""
+    parts, start = [], 0
+    for run in runs:
+        part = _narrowed(module, start, run.channels)
+        made = make_norm(part, run, setting)
+        for name, tied in (made.tied if made is not None else {}).items():
+            bind(made.module if made is not None else part, name, tied)
+        parts.append(part if made is None else made.module)
+        start += run.channels
+    channels = [setting.widths.channels_of(run.segments) for run in runs]
+    return Made(EachPart(parts, channels), notes=["an image and features reach it in one tensor: one for each"])
+
+
+def _narrowed(module: nn.Module, start: int, channels: int) -> nn.Module:
+    """A copy for some of the channels alone."""
+    made = copy.deepcopy(module)
+    part: Any = made
+    for name, value in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+        if value.ndim == 1:
+            cut = value.detach()[start : start + channels].clone()
+            setattr(part, name, nn.Parameter(cut, value.requires_grad) if isinstance(value, nn.Parameter) else cut)
+    setattr(part, "num_parameters" if isinstance(part, nn.PReLU) else "num_features", channels)
     return made
 
 

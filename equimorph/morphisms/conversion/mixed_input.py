@@ -1,9 +1,10 @@
-"""A convolution of an image and features that were concatenated: one convolution for each type, and their sum."""
+"""An image and features that were concatenated: a layer for each type of channels, in the place of one for all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -33,3 +34,26 @@ class SumOverParts(nn.Module):
         for number in range(1, len(self.channels)):
             total = total + self.parts[number](pieces[number])
         return total
+
+
+class EachPart(nn.Module):
+    """Divide the channels and give each part to a layer of its own, such as a norm.
+
+        y = (f_1(x_1), f_2(x_2), ...),     x = (x_1, x_2, ...)
+
+    Args:
+        parts: The layers, which keep the number of channels.
+        channels: The channels of each part.
+    Shapes:
+        Input and output (batch, sum of channels, *spatial).
+    """
+
+    def __init__(self, parts: Sequence[nn.Module], channels: Sequence[int]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.channels = list(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map each part."""
+        pieces = x.split(self.channels, dim=1)
+        return torch.cat([self.parts[number](piece) for number, piece in enumerate(pieces)], dim=1)

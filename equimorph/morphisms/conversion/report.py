@@ -50,6 +50,7 @@ class Conversion:
     Attributes:
         group: The name of G.
         width: How channels became fields.
+        output: The type of what the network returns.
         weights: Where the values come from.
         layers: All layers that were changed, in the order in which they run.
         notes: Widths and groups that did not divide, and what else is another thing than before.
@@ -61,7 +62,8 @@ class Conversion:
     """
 
     group: str
-    width: str
+    width: str | float
+    output: str
     weights: str
     layers: tuple[ConvertedLayer, ...]
     notes: tuple[Note, ...]
@@ -80,6 +82,11 @@ class Conversion:
     def copy_tolerance(self) -> float:
         """Up to which a copy's error is one of rounding, to the single precision that its values may have."""
         return max(self.tolerance, 1e-5)  # measured: up to 1e-7
+
+    def options(self) -> dict[str, Any]:
+        """What it takes to convert a network of the same layers in the same way, with other values."""
+        free = [note.path for note in self.free]
+        return {"group": self.group, "width": self.width, "output": self.output, "free": free}
 
     def __str__(self) -> str:
         widths = [max(len(getattr(layer, name)) for layer in self.layers) for name in ("path", "before")]
