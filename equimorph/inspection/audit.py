@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from equimorph.errors import GroupError, ShapeError
-from equimorph.groups import Group, Representation, Subgroup
+from equimorph.errors import GroupError
+from equimorph.groups import Group, Subgroup
 from equimorph.groups import group as group_named
+from equimorph.inspection.measuring import (
+    TOLERANCES,
+    check_example,
+    generators_of,
+    in_double,
+    largest,
+    noise_like,
+    relative_error,
+)
 from equimorph.inspection.reasons import explain
 from equimorph.inspection.windows import suitable_sizes, windows_of
 from equimorph.layers import Constrained, sites_of, transform
-from equimorph.tracing import Call, Flow, Problem, Recording, can_transform, follow_network, record, transformed
-from equimorph.tracing.recording import tensors_in
-
-TOLERANCES: dict[torch.dtype, float] = {
-    torch.float64: 1e-9,  # measured: up to 5e-13 for the deepest networks of the tests
-    torch.float32: 1e-4,  # measured: up to 2e-5
-}
-"""Relative errors up to which a call counts as exact, by the dtype that the audit runs in."""
-
-
-def largest(errors: Iterable[float]) -> float:
-    """The largest of some errors, infinity where one is no number, 0 where there are none."""
-    return max((math.inf if math.isnan(error) else error for error in errors), default=0.0)
+from equimorph.tracing import Call, Flow, Problem, can_transform, follow_network, transformed
 
 
 @dataclass(frozen=True)
@@ -141,6 +136,7 @@ def audit(
         GroupError: No group was given and the network has none; or it acts in another dimension.
         ShapeError: An element exchanges axes of different extents.
     Example:
+        >>> import torch
         >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> found = audit(network, torch.randn(1, 1, 8, 8), "C4")
         >>> found.exact, found.first.name, found.first.reason
@@ -211,68 +207,6 @@ def _reasons(
     return found
 
 
-def equivariance_error(
-    network: nn.Module, x: Tensor, results: Sequence[Tensor], group: Group, output: Representation
-) -> float:
-    """The largest relative error of a network's output over generators of the group.
-
-    What commutes with generators commutes with their products.
-
-    Args:
-        network: In evaluation mode, on its own copy.
-        x: An input.
-        results: What the network returns for it.
-        group: G.
-        output: The type of what it returns.
-    """
-    worst = 0.0
-    with torch.no_grad():
-        for element in generators_of(group):
-            moved = tensors_in(network(transform(x, element, group, "trivial")))
-            for result, wanted in zip(moved, results, strict=True):
-                if wanted.is_floating_point():
-                    worst = largest([worst, _relative(result, transform(wanted, element, group, output))])
-    return worst
-
-
-def generators_of(group: Group) -> list[int]:
-    """Elements whose products are all of the group."""
-    chosen: list[int] = []
-    reached = group.trivial
-    for element in range(group.order):
-        if element not in reached:
-            chosen.append(element)
-            reached = group.subgroup_generated_by(chosen)
-    return chosen
-
-
-def noise_like(example: Tensor) -> Tensor:
-    """At least two samples: the example's own, or noise of its shape where they are constant."""
-    batch = example if len(example) > 1 else torch.cat([example, example.flip(0)])
-    if not batch.is_floating_point():
-        batch = batch.float()
-    if batch.std() > 0 and not torch.equal(batch[0], batch[1]):
-        return batch
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(batch.shape, generator=generator, dtype=torch.float64)
-    return noise.to(batch)
-
-
-def in_double(network: nn.Module, x: Tensor, opaque: Collection[str] = ()) -> tuple[nn.Module, Tensor, Recording]:
-    """A copy of a network in evaluation mode, an input, and the run on it.
-
-    In double precision, where the network's own code and the device allow that.
-    """
-    probe = copy.deepcopy(network).eval()
-    if x.device.type != "mps":
-        wide = copy.deepcopy(probe).double()
-        try:
-            return wide, x.double(), record(wide, x.double(), opaque=opaque)
-        except (RuntimeError, ValueError):  # its own code makes tensors of single precision, say
-            pass
-    return probe, x, record(probe, x, opaque=opaque)
-
-
 def _base_flow(network: nn.Module, x: Tensor, group: Group) -> Flow:
     """The run on x itself, with a type for every channel."""
     flow = follow_network(network, x, keep=True)
@@ -318,9 +252,8 @@ def _errors(
             _expected(value, base, element, group, result)
             for value, result in zip(calls[number].outputs, results, strict=True)
         ]
-        errors = [
-            _relative(result, wanted) for result, wanted in zip(results, expected, strict=True) if wanted is not None
-        ]
+        compared = zip(results, expected, strict=True)
+        errors = [relative_error(result, wanted) for result, wanted in compared if wanted is not None]
         if errors:
             found[number] = max(errors)
         if not forced:
@@ -334,7 +267,7 @@ def _errors(
         if mine.tensor is None:
             continue
         wanted = _expected(theirs, base, element, group, mine.tensor)
-        errors.append(math.inf if wanted is None else _relative(mine.tensor, wanted))
+        errors.append(math.inf if wanted is None else relative_error(mine.tensor, wanted))
     found[-1] = max(errors, default=math.inf)
     return found
 
@@ -345,11 +278,6 @@ def _expected(value: Any, base: Flow, element: int, group: Group, result: Tensor
         return None
     wanted = transformed(value.tensor, feature, element, group)
     return wanted if wanted.shape == result.shape else None
-
-
-def _relative(result: Tensor, wanted: Tensor) -> float:
-    scale = wanted.abs().max().clamp_min(torch.finfo(wanted.dtype).tiny)
-    return float((result - wanted).abs().max() / scale)
 
 
 def _unknown(base: Flow) -> tuple[str, ...]:
@@ -379,17 +307,3 @@ def _group_for(speaker: str, network: nn.Module, example: Tensor, group: Group |
             "group out, and give elements= to try some of its elements."
         )
     return ambient
-
-
-def check_example(speaker: str, example: Tensor, group: Group) -> None:
-    """Raise unless the group acts on inputs of this shape."""
-    if example.ndim - 2 != group.dim:
-        raise GroupError(
-            f"{speaker}: {group.name} acts in dimension {group.dim}, and the example has shape {tuple(example.shape)}, "
-            f"{example.ndim - 2} spatial axes; it must be (batch, channels, *spatial)."
-        )
-    sides = example.shape[2:]
-    if any(tuple(sides[axis] for axis in abs(matrix).argmax(1)) != tuple(sides) for matrix in group.elements):
-        raise ShapeError(
-            f"{speaker}: {group.name} exchanges axes, and the example has sides {tuple(sides)}; they must be equal."
-        )

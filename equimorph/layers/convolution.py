@@ -60,6 +60,16 @@ class SlidingLayer(SpaceLayer):
         self.space = TiedSpace(shape, constraint, bias=bias, generator=generator, device=device, dtype=dtype)
 
     @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Extent of the kernel along each axis."""
+        return self.space.shape.kernel_size
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output as a plain tensor."""
+        return self.space.shape.out_channels
+
+    @property
     def source(self) -> Representation:
         """Type of the input."""
         return self.space.shape.target if self.depthwise else self.space.shape.source

@@ -69,6 +69,11 @@ class Linear(SpaceLayer):
         self.in_features = shape.in_channels * math.prod(sides)
         self.space = TiedSpace(shape, constraint, bias=bias, generator=generator, device=device, dtype=dtype)
 
+    @property
+    def out_features(self) -> int:
+        """Numbers in an output."""
+        return self.space.shape.out_channels
+
     def forward(self, x: Tensor) -> Tensor:
         """Map vectors, the last axis of x."""
         if x.shape[-1] != self.in_features:

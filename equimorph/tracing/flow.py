@@ -12,7 +12,7 @@ from equimorph.layers import Linear, SpaceLayer
 from equimorph.layers.convolution import SlidingLayer
 from equimorph.tracing.features import Feature, Segment, Term
 from equimorph.tracing.recording import Call, Observer, Recording, Value, record
-from equimorph.tracing.rules import RESHAPES, VIEWS, ConflictError, Features, follow
+from equimorph.tracing.rules import RESHAPES, VIEWS, ConflictError, Features, follow, name_of
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -211,8 +211,7 @@ def _lost_before(flow: Flow, *reached: Value) -> str:
 
 
 def _why_lost(call: Call) -> str:
-    name = call.name.removesuffix("_")
-    if name in RESHAPES:
+    if name_of(call) in RESHAPES:
         return ", which takes channels or positions apart (as a channel shuffle does, or attention by heads)"
     return ""
 

@@ -163,7 +163,7 @@ class _Run(TorchFunctionMode):
     def __init__(self, network: nn.Module, example: Tensor, keep: bool, observer: Observer | None) -> None:
         super().__init__()
         self._keep, self._observer = keep, observer
-        self._paths: list[str] = []
+        self._entered: list[tuple[str, bool]] = []  # paths of modules, and whether they are one call each
         self._inside = 0  # layers that we are inside of, whose functions are not recorded
         self._values: dict[int, Value] = {}
         self._alive: list[Any] = []  # so that no id is used again while the run lasts
@@ -176,31 +176,45 @@ class _Run(TorchFunctionMode):
         """Have a module tell when it is entered and left."""
 
         def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
-            self._paths.append(path)
-            self._inside += is_leaf
+            leaf = is_leaf or self._is_linear(module, args)
+            self._entered.append((path, leaf))
+            self._inside += leaf
 
         def leave(_: nn.Module, args: Any, kwargs: Any, result: Any) -> Any:
-            self._paths.pop()
-            self._inside -= is_leaf
-            if not is_leaf or self._inside:
+            leaf = self._entered.pop()[1]
+            self._inside -= leaf
+            if not leaf or self._inside:
                 return None
             return self._note(path, module, type(module).__name__, args, kwargs, result)
 
         hooks.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
         hooks.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
 
+    def _is_linear(self, module: nn.Module, args: Any) -> bool:
+        """Whether a linear map with a forward of its own computes what torch's does, for this input."""
+        if not isinstance(module, nn.Linear) or _is_transformed(module) or len(args) != 1 or self._inside:
+            return False
+        self._inside += 1
+        try:
+            own, usual = module.forward(args[0]), nn.Linear.forward(module, args[0])
+            return isinstance(own, Tensor) and own.shape == usual.shape and torch.equal(own, usual)
+        except (RuntimeError, TypeError):
+            return False
+        finally:
+            self._inside -= 1
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if self._inside or not tensors_in(result):
             return result
-        path = self._paths[-1] if self._paths else ""
+        path = self._entered[-1][0] if self._entered else ""
         replaced = self._note(path, None, _function_name(func), args, kwargs or {}, result)
         return result if replaced is None else replaced
 
     @property
     def place(self) -> str:
         """Where the run is, in words."""
-        path = self._paths[-1] if self._paths else ""
+        path = self._entered[-1][0] if self._entered else ""
         return f'in "{path}"' if path else "in its own forward"
 
     def value_of(self, tensor: Tensor) -> Value:

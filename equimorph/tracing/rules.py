@@ -31,13 +31,18 @@ def follow(call: Call, features: Features) -> Found:
     known = [value for value in call.inputs if value in features]
     if not known:
         return [None] * len(call.outputs)
-    rule = RULES.get(call.name.removesuffix("_"))  # what works in place, too
+    rule = RULES.get(name_of(call))
     if rule is not None:
         found = rule(call, features)
         return list(found)[: len(call.outputs)] + [None] * (len(call.outputs) - len(found))
     if call.name in _UNKNOWN:
         return [None] * len(call.outputs)
     return [_by_shape(call, output, [features[value] for value in known]) for output in call.outputs]
+
+
+def name_of(call: Call) -> str:
+    """The name of what is called, the same for what works in place."""
+    return call.name if call.name.startswith("__") else call.name.removesuffix("_")
 
 
 def _by_shape(call: Call, output: Value, known: list[Feature]) -> Feature | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from equimorph.errors import EquivarianceWarning
 
 _STEPS = 24  # of the search for the width, which is halved each time
 
@@ -44,7 +47,9 @@ class Recipe:
 
         def ordinary(factor: float) -> nn.Module:
             options: dict[str, Any] = {"output": self.output, "free": self.free, "generator": generator}
-            return equivariantize(self.model, trivial, self.example, width=factor, **options)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", EquivarianceWarning)  # the conversion to G has said it
+                return equivariantize(self.model, trivial, self.example, width=factor, **options)
 
         def size(network: nn.Module) -> int:
             return sum(parameter.numel() for parameter in network.parameters())
