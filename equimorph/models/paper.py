@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from equimorph.errors import ConfigurationError, ShapeError
-from equimorph.groups import Group, Subgroup
+from equimorph.groups import Group
 from equimorph.groups import group as group_named
-from equimorph.inspection import check_chain
 from equimorph.layers import AvgPool, BatchNorm, Conv1d, Conv2d, Conv3d, GlobalAvgPool, Linear
+from equimorph.models._base import Constraints, ReferenceNetwork, resolve_constraints
+from equimorph.morphisms.nearest_width import nearest_width
 from equimorph.morphisms.reinitialize import seeded
 
 
-class PaperNetwork(nn.Sequential):
+class PaperNetwork(ReferenceNetwork):
     """Blocks of convolution, norm and ReLU in two stages; average pooling after some of them; global average pooling; a
     linear layer to a few units, norm, ELU, and a linear layer to the classes.
 
@@ -57,7 +58,7 @@ class PaperNetwork(nn.Sequential):
         self,
         *,
         group: Group | str,
-        constraints: str | Subgroup | Sequence[str | Subgroup] | None = None,
+        constraints: Constraints = None,
         image_size: int,
         in_channels: int,
         num_classes: int,
@@ -80,7 +81,8 @@ class PaperNetwork(nn.Sequential):
         )
         pools = _default_pools(image_size, depth) if pool_after is None else tuple(pool_after)
         _check_pools(pools, image_size, depth)
-        subgroups = _constraints(ambient, constraints, depth)
+        names = [*(f"block{number}.conv" for number in range(1, depth + 1)), "head.linear"]
+        subgroups = resolve_constraints("PaperNetwork", ambient, constraints, names)
         convolution = {1: Conv1d, 2: Conv2d, 3: Conv3d}[ambient.dim]
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         width = in_channels
@@ -126,18 +128,6 @@ class PaperNetwork(nn.Sequential):
             "pool_after": list(pools),
         }
 
-    def __getitem__(self, index: Any) -> Any:
-        """A part by its place; a slice is an ordinary `nn.Sequential`."""
-        if isinstance(index, slice):
-            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
-        return super().__getitem__(index)
-
-    @classmethod
-    def from_arguments(cls, arguments: dict[str, Any], constraints: Sequence[str] | None) -> PaperNetwork:
-        """A network of the shape that `arguments` of another one describes; constrained to G without constraints."""
-        rest = {key: value for key, value in arguments.items() if key not in ("group", "dim")}
-        return cls(group=group_named(arguments["group"], dim=arguments["dim"]), constraints=constraints, **rest)
-
     def narrowed(self, num_parameters: int, generator: torch.Generator | None = None) -> PaperNetwork:
         """An ordinary network of the same shape (group C1), as wide as a number of parameters allows.
 
@@ -158,16 +148,7 @@ class PaperNetwork(nn.Sequential):
             widths = (width, max(1, round(width * second / first)))
             return PaperNetwork(group=trivial, fields=widths, generator=generator, **arguments)
 
-        def size(width: int) -> int:
-            return sum(parameter.numel() for parameter in ordinary(width).parameters())
-
-        low, high = 1, 2
-        while size(high) < num_parameters:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if size(middle) < num_parameters else (low, middle)
-        return ordinary(min((low, high), key=lambda width: abs(size(width) - num_parameters)))
+        return ordinary(nearest_width(lambda width: ordinary(width).size(), num_parameters))
 
 
 def _classifier(units: int, num_classes: int, generator: torch.Generator | None) -> nn.Linear:
@@ -175,20 +156,6 @@ def _classifier(units: int, num_classes: int, generator: torch.Generator | None)
         return nn.Linear(units, num_classes)
     with seeded(int(torch.randint(2**31, (), generator=generator))):
         return nn.Linear(units, num_classes)
-
-
-def _constraints(ambient: Group, given: str | Subgroup | Sequence[str | Subgroup] | None, depth: int) -> list[Subgroup]:
-    names = [*(f"block{number}.conv" for number in range(1, depth + 1)), "head.linear"]
-    if given is None or isinstance(given, str | Subgroup):
-        given = [ambient.whole if given is None else given] * len(names)
-    if len(given) != len(names):
-        raise ConfigurationError(
-            f"PaperNetwork: {len(given)} constraints for {len(names)} sites ({depth} blocks and the head); "
-            "give one for each, or one for all."
-        )
-    subgroups = [ambient.subgroup(one) if isinstance(one, str) else one for one in given]
-    check_chain(dict(zip(names, subgroups, strict=True)))
-    return subgroups
 
 
 def _check_sizes(*, stages: tuple[int, ...], kernel_size: int, **numbers: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,16 +11,17 @@ import torch
 from torch import nn
 
 from equimorph.errors import ConfigurationError, ShapeError
-from equimorph.groups import Group, Subgroup
+from equimorph.groups import Group
 from equimorph.groups import group as group_named
-from equimorph.inspection import check_chain
 from equimorph.layers import AvgPool, BatchNorm, GlobalAvgPool, Linear
+from equimorph.models._base import Constraints, ReferenceNetwork, resolve_constraints
 from equimorph.models.blocks import BlockPlan, ResidualBlock, conv_and_norm
+from equimorph.morphisms.nearest_width import nearest_width
 
 _EXPANSION = 4  # of a bottleneck: the fields that leave it, over those inside; He et al. (2016), section 4.1
 
 
-class ResNet(nn.Sequential):
+class ResNet(ReferenceNetwork):
     """Convolution, norm and ReLU; stages of residual blocks, the sides halved before each stage but the first; global
     average pooling, norm, and a linear layer to the classes.
 
@@ -80,7 +81,7 @@ class ResNet(nn.Sequential):
         self,
         *,
         group: Group | str,
-        constraints: str | Subgroup | Sequence[str | Subgroup] | None = None,
+        constraints: Constraints = None,
         image_size: int,
         in_channels: int,
         num_classes: int,
@@ -100,7 +101,7 @@ class ResNet(nn.Sequential):
         _check_odd(kernel_size=kernel_size, stem_kernel_size=stem_kernel_size)
         _check_pools(image_size, stem_pools, len(widths))
         stages = _planned(widths, depths, bottleneck, kernel_size)
-        subgroups = _constraints(ambient, constraints, stages)
+        subgroups = resolve_constraints("ResNet", ambient, constraints, _site_names(stages))
         unit = partial(conv_and_norm, group=ambient, subgroups=iter(subgroups), generator=generator)
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         stem = unit("", in_channels, widths[0], stem_kernel_size, source="trivial")
@@ -132,18 +133,6 @@ class ResNet(nn.Sequential):
             "stem_pools": stem_pools,
         }
 
-    def __getitem__(self, index: Any) -> Any:
-        """A part by its place; a slice is an ordinary `nn.Sequential`."""
-        if isinstance(index, slice):
-            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
-        return super().__getitem__(index)
-
-    @classmethod
-    def from_arguments(cls, arguments: dict[str, Any], constraints: Sequence[str] | None) -> ResNet:
-        """A network of the shape that `arguments` of another one describes; constrained to G without constraints."""
-        rest = {key: value for key, value in arguments.items() if key not in ("group", "dim")}
-        return cls(group=group_named(arguments["group"], dim=arguments["dim"]), constraints=constraints, **rest)
-
     def narrowed(self, num_parameters: int, generator: torch.Generator | None = None) -> ResNet:
         """An ordinary network of the same shape (group C1), as wide as a number of parameters allows.
 
@@ -164,10 +153,8 @@ class ResNet(nn.Sequential):
             widths = [max(1, round(width * one / given[0])) for one in given]
             return ResNet(group=trivial, fields=widths, generator=generator, **arguments)
 
-        def size(width: int) -> int:
-            return sum(parameter.numel() for parameter in ordinary(width, torch.Generator()).parameters())
-
-        return ordinary(_nearest_width(size, num_parameters), generator)
+        width = nearest_width(lambda width: ordinary(width, torch.Generator()).size(), num_parameters)
+        return ordinary(width, generator)
 
 
 def _planned(
@@ -189,36 +176,11 @@ def _planned(
     return stages
 
 
-def _constraints(
-    ambient: Group,
-    given: str | Subgroup | Sequence[str | Subgroup] | None,
-    stages: Sequence[Sequence[BlockPlan]],
-) -> list[Subgroup]:
+def _site_names(stages: Sequence[Sequence[BlockPlan]]) -> list[str]:
     names = ["stem.conv"]
     for stage, plans in enumerate(stages, 1):
         names += [name for place, plan in enumerate(plans, 1) for name in plan.sites(f"stage{stage}.block{place}")]
-    names.append("head.linear")
-    if given is None or isinstance(given, str | Subgroup):
-        given = [ambient.whole if given is None else given] * len(names)
-    if len(given) != len(names):
-        raise ConfigurationError(
-            f"ResNet: {len(given)} constraints for {len(names)} sites ({', '.join(names)}); "
-            "give one for each, or one for all."
-        )
-    subgroups = [ambient.subgroup(one) if isinstance(one, str) else one for one in given]
-    check_chain(dict(zip(names, subgroups, strict=True)))
-    return subgroups
-
-
-def _nearest_width(size: Callable[[int], int], wanted: int) -> int:
-    """The width whose size, which grows with it, is nearest to the wanted one."""
-    low, high = 1, 2
-    while size(high) < wanted:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) < wanted else (low, middle)
-    return min((low, high), key=lambda width: abs(size(width) - wanted))
+    return [*names, "head.linear"]
 
 
 def _check_stages(fields: tuple[int, ...], blocks: tuple[int, ...]) -> None:

@@ -176,7 +176,8 @@ def _follow_call(flow: Flow, number: int, call: Call, *, is_opaque: bool) -> Non
         flow.problems.append(_conflict(call.where, str(error)))
         found = [None] * len(call.outputs)
     for value, feature in zip(call.outputs, found, strict=True):
-        feature = _guessed(value) if feature is None and (is_opaque or _has_weight(call)) else feature
+        lost = feature is None or (is_opaque and "s" in feature.sizes)  # shuffled channels, say
+        feature = _guessed(value) if lost and (is_opaque or _has_weight(call)) else feature
         if feature is not None and value.is_floating:
             flow.features[value] = feature
     _note_parameters(flow, number, call)

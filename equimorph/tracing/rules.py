@@ -117,8 +117,8 @@ def _permute(call: Call, features: Features) -> Found:
     feature = _first(call, features)
     rank = len(feature.axes)
     if call.name == "permute":
-        order = call.args[1] if isinstance(call.argument(1, "dims"), (tuple, list)) else call.args[1:]
-        order = order or call.kwargs["dims"]
+        dims = call.argument(1, "dims")
+        order = dims if isinstance(dims, (tuple, list)) else call.args[1:]
     elif call.name in ("t", "T", "mT", "H"):
         order = [*range(rank - 2), rank - 1, rank - 2]
     elif call.name in ("movedim", "moveaxis"):

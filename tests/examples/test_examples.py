@@ -17,3 +17,12 @@ def test_own_network_says_what_it_found(capsys):
 def test_the_lines_of_the_readme_give_the_output_that_stands_there():
     failures, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert (failures, tried) == (0, 7)
+
+
+def test_converted_network_says_what_became_of_it(capsys, tmp_path):
+    run = runpy.run_path(str(ROOT / "examples" / "converted_network.py"))["main"]
+    run(["--epochs", "1", "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "Conv2d(32, 64)    -> Conv2d(4 regular -> 8 regular)" in printed
+    assert "Test error" in printed and "D4" in printed
+    assert (tmp_path / "out" / "weights.safetensors").exists()

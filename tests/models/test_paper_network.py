@@ -186,7 +186,7 @@ def test_without_a_generator_the_global_one_is_drawn_from():
 
 @pytest.mark.parametrize("constraints", [["D4"], ["D4", "D4"], ["D4"] * 4, []], ids=len)
 def test_a_wrong_number_of_constraints_is_refused(constraints):
-    with pytest.raises(ConfigurationError, match=rf"{len(constraints)} constraints for 3 sites \(2 blocks and"):
+    with pytest.raises(ConfigurationError, match=rf"{len(constraints)} constraints for 3 sites \(block1.conv, "):
         small_network(constraints=constraints)
 
 

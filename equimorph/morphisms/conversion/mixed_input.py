@@ -56,4 +56,4 @@ class EachPart(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map each part."""
         pieces = x.split(self.channels, dim=1)
-        return torch.cat([self.parts[number](piece) for number, piece in enumerate(pieces)], dim=1)
+        return torch.cat([part(pieces[number]) for number, part in enumerate(self.parts)], dim=1)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from equimorph.errors import EquivarianceWarning
+from equimorph.morphisms.nearest_width import nearest_width
 
-_STEPS = 24  # of the search for the width, which is halved each time
+_STEPS = 64  # to which parts of the model's own width it is chosen
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,13 @@ class Recipe:
 
         trivial = group("C1", dim=self.example.ndim - 2)
 
-        def ordinary(factor: float) -> nn.Module:
+        def ordinary(width: int, generator: torch.Generator | None) -> nn.Module:
             options: dict[str, Any] = {"output": self.output, "free": self.free, "generator": generator}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EquivarianceWarning)  # the conversion to G has said it
-                return equivariantize(self.model, trivial, self.example, width=factor, **options)
+                return equivariantize(self.model, trivial, self.example, width=width / _STEPS, **options)
 
-        def size(network: nn.Module) -> int:
-            return sum(parameter.numel() for parameter in network.parameters())
+        def size(width: int) -> int:
+            return sum(parameter.numel() for parameter in ordinary(width, torch.Generator()).parameters())
 
-        low, high = 0.0, 1.0
-        while size(ordinary(high)) < num_parameters:
-            low, high = high, 2 * high
-        sizes: dict[float, int] = {}
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            sizes[middle] = size(ordinary(middle))
-            low, high = (middle, high) if sizes[middle] < num_parameters else (low, middle)
-            if high - low < 1 / 1024:
-                break
-        sizes[high] = size(ordinary(high))
-        return ordinary(min(sizes, key=lambda factor: abs(sizes[factor] - num_parameters)))
+        return ordinary(nearest_width(size, num_parameters), generator)

@@ -195,7 +195,7 @@ def _rounding(use: WeightUse, target: Representation, widths: Widths) -> list[st
 def resized_free(module: nn.Module, source: Feature, target: Feature, widths: Widths) -> nn.Module | None:
     """A layer of torch that was left free, at the widths of its neighbours; None where they did not change."""
     widened = widths.channels_of(source.segments), widths.channels_of(target.segments)
-    if widened == (source.channels, target.channels):
+    if widened == (source.channels, target.channels) or "s" in source.sizes:  # of shuffled channels no width is known
         return None
     layer: Any = module
     if isinstance(module, nn.Linear) and not source.flattened:
