@@ -104,6 +104,8 @@ def equivariance_error(
 
 
 def relative_error(result: Tensor, wanted: Tensor) -> float:
-    """The largest difference, in parts of the largest entry that is wanted."""
+    """The largest difference, in parts of the largest entry that is wanted; infinite between different shapes."""
+    if result.shape != wanted.shape:
+        return math.inf
     scale = wanted.abs().max().clamp_min(torch.finfo(wanted.dtype).tiny)
     return float((result - wanted).abs().max() / scale)

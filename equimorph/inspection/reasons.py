@@ -38,13 +38,17 @@ def explain(call: Call, failing: Sequence[int], sizes: Sequence[int], constraint
         return f"it is constrained to {constraint.name} alone", "em.constrain it, if that is not what is wanted"
     for window in windows_of(call):
         if not window.keeps_grid:
+            if getattr(call.module, "ceil_mode", call.kwargs.get("ceil_mode", False)):
+                return (
+                    f"ceil_mode lets the last window hang over one end alone, as stride {window.stride} does not fit "
+                    f"size {window.size}",
+                    _other_sizes(sizes),
+                )
             return (
                 f"stride {window.stride} against size {window.size}: windows of {window.window} with padding "
                 f"{window.padding} leave {window.rest} over at one end, so a mirrored image is sampled at other places",
                 _other_sizes(sizes),
             )
-    if getattr(call.module, "ceil_mode", False):
-        return "ceil_mode lets the last window hang over one end alone", "take ceil_mode=False at a size that fits"
     if any(getattr(call.module, "output_padding", ())) and (
         isinstance(call.module, TRANSPOSED) or hasattr(call.module, "output_padding")
     ):
@@ -56,7 +60,9 @@ def explain(call: Call, failing: Sequence[int], sizes: Sequence[int], constraint
         return "an unconstrained layer", "em.equivariantize the network, or leave it free on purpose"
     if isinstance(call.module, _NORMS):
         return "a norm with values of its own for each channel", "em.equivariantize ties them over the group"
-    if isinstance(call.module, Constrained) or call.name.startswith(("pad", "Pad")) or call.name.endswith("Pad2d"):
+    if isinstance(call.module, Constrained):
+        return "its features are zero up to rounding, so that a relative error says nothing", "look at what precedes it"
+    if call.name.startswith(("pad", "Pad")) or "Pad" in call.name:
         return "its padding or window is not the same at both ends of an axis", "pad each end alike"
     if call.name in _CHANNELS_MOVED:
         return "it takes channels apart or mixes their order", "make maps larger by interpolation or ConvTranspose"

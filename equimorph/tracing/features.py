@@ -251,13 +251,13 @@ def transformed(tensor: Tensor, feature: Feature, element: int, group: Group) ->
     permuted = spread.permute(order)
     plain = permuted.flatten(0, len(stacked))
     parts = plain.split([segment.channels for segment in feature.segments], dim=1)
-    moved = torch.cat(
+    moved: Tensor = torch.cat(
         [
             transform(part, element, group, segment.term.kind or "trivial")
             for part, segment in zip(parts, feature.segments, strict=True)
         ],
         dim=1,
-    ).view(permuted.shape)
+    ).unflatten(0, permuted.shape[: len(stacked) + 1])  # the sides may have been exchanged
     back = moved.permute([order.index(axis) for axis in range(len(order))])
     shape = list(back.shape)
     extents = [math.prod(shape[merged.index(label)] for label in labels) for labels in feature.axes]

@@ -205,10 +205,11 @@ class _Run(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self._inside or not tensors_in(result):
+        made = args[0] if func is Tensor.__setitem__ else result
+        if self._inside or not tensors_in(made):
             return result
         path = self._entered[-1][0] if self._entered else ""
-        replaced = self._note(path, None, _function_name(func), args, kwargs or {}, result)
+        replaced = self._note(path, None, _function_name(func), args, kwargs or {}, made)
         return result if replaced is None else replaced
 
     @property

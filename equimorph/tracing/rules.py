@@ -232,6 +232,11 @@ def _index(call: Call, features: Features) -> Found:
     return [Feature(current.segments, spread, current.sizes)]
 
 
+def _write(call: Call, features: Features) -> Found:
+    """x[...] = y: what x is, with other values."""
+    return [features.get(call.inputs[0])]
+
+
 def _cut(feature: Feature, axis: int, start: int, length: int, shape: Sequence[int]) -> Feature | None:
     """Some of the indices of an axis."""
     if feature.axes[axis] != ("c",):
@@ -313,6 +318,7 @@ _GROUPS: list[tuple[_Rule, str]] = [
     (_divide, "chunk split tensor_split split_with_sizes"),
     (_narrow, "narrow"),
     (_index, "__getitem__"),
+    (_write, "__setitem__"),
     (_expand, "expand expand_as broadcast_to"),
 ]
 RULES: dict[str, _Rule] = {name: rule for rule, names in _GROUPS for name in names.split()}

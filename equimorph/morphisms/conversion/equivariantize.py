@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -97,7 +98,9 @@ def equivariantize(
     measured = measure(network, model, probe, setting, free, output)
     report = _report(network, model, plan, setting, width, output, measured)
     network.__dict__["conversion"] = report
-    network.__dict__["narrowed"] = Recipe(model, example, output, tuple(free)).narrowed
+    trivial = group_named("C1", dim=setting.group.dim)
+    again = partial(equivariantize, model, trivial, example, output=output, free=tuple(free))
+    network.__dict__["narrowed"] = Recipe(again).narrowed
     if not report.exact or report.free:
         warnings.warn(_warning(report), EquivarianceWarning, stacklevel=2)
     return network
