@@ -62,7 +62,7 @@ def explain(call: Call, failing: Sequence[int], sizes: Sequence[int], constraint
         return "a norm with values of its own for each channel", "em.equivariantize ties them over the group"
     if isinstance(call.module, Constrained):
         return "its features are zero up to rounding, so that a relative error says nothing", "look at what precedes it"
-    if call.name.startswith(("pad", "Pad")) or "Pad" in call.name:
+    if "pad" in call.name.lower():
         return "its padding or window is not the same at both ends of an axis", "pad each end alike"
     if call.name in _CHANNELS_MOVED:
         return "it takes channels apart or mixes their order", "make maps larger by interpolation or ConvTranspose"
