@@ -13,7 +13,7 @@ from equimorph.errors import GroupError, ShapeError
 from equimorph.groups import Group, Representation
 from equimorph.layers import transform
 from equimorph.tracing import Recording, record
-from equimorph.tracing.recording import tensors_in
+from equimorph.tracing.recording import FAILURES, tensors_in
 
 TOLERANCES: dict[torch.dtype, float] = {
     torch.float64: 1e-9,  # measured: up to 5e-13 for the deepest networks of the tests
@@ -63,7 +63,7 @@ def in_double(network: nn.Module, x: Tensor, opaque: Collection[str] = ()) -> tu
         wide = copy.deepcopy(probe).double()
         try:
             return wide, x.double(), record(wide, x.double(), opaque=opaque)
-        except (RuntimeError, ValueError):  # its own code makes tensors of single precision, say
+        except FAILURES:  # its own code makes tensors of single precision, say
             pass
     return probe, x, record(probe, x, opaque=opaque)
 

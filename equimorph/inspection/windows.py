@@ -13,6 +13,7 @@ from equimorph.layers import keeps_grid
 from equimorph.layers.transposed import TransposedLayer
 from equimorph.tracing import Call, record
 from equimorph.tracing.flow import TRANSPOSED
+from equimorph.tracing.recording import FAILURES
 
 _REACH = 17  # how far other sizes are looked for
 
@@ -79,6 +80,11 @@ def _of_layer(module: nn.Module) -> tuple[Any, ...] | None:
 
 
 def _of_function(call: Call) -> tuple[Any, ...] | None:
+    if call.name in ("conv1d", "conv2d", "conv3d"):
+        window, padding = call.inputs[1].shape[2:], call.argument(4, "padding", 0)
+        if isinstance(padding, str):
+            return None
+        return window, call.argument(3, "stride", 1), padding, call.argument(5, "dilation", 1)
     if not call.name.startswith(("max_pool", "avg_pool", "lp_pool")):
         return None
     window = call.argument(1, "kernel_size")
@@ -123,7 +129,7 @@ def _without_numbers(network: nn.Module, example: Tensor) -> tuple[nn.Module, Te
     shapes, probe = copy.deepcopy(network).to("meta"), example.to("meta")
     try:
         record(shapes, probe)
-    except (RuntimeError, ValueError):  # it makes tensors on another device, or looks at values
+    except FAILURES:  # it makes tensors on another device, or looks at values
         return network, example
     return shapes, probe
 
@@ -131,6 +137,6 @@ def _without_numbers(network: nn.Module, example: Tensor) -> tuple[nn.Module, Te
 def _fit(network: nn.Module, example: Tensor, size: int) -> bool:
     try:
         calls = record(network, example.new_zeros(*example.shape[:2], *[size] * (example.ndim - 2))).calls
-    except (RuntimeError, ValueError):  # too small, say, or of a size that its own code does not expect
+    except FAILURES:  # too small, say, or of a size that its own code does not expect
         return False
     return all(window.keeps_grid for call in calls for window in windows_of(call))

@@ -5,7 +5,8 @@ channels and positions, and whether the group permutes the channels.
 """
 
 from equimorph.tracing.features import Feature, Segment, Term, can_transform, transformed
-from equimorph.tracing.flow import Flow, ParameterUse, Problem, WeightUse, follow_network
+from equimorph.tracing.findings import Flow, ParameterUse, Problem, WeightUse
+from equimorph.tracing.flow import follow_network
 from equimorph.tracing.recording import Call, Recording, Value, is_layer, record
 
 __all__ = [

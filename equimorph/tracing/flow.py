@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -11,8 +10,9 @@ from equimorph.groups import Representation
 from equimorph.layers import Linear, SpaceLayer
 from equimorph.layers.convolution import SlidingLayer
 from equimorph.tracing.features import Feature, Segment, Term
-from equimorph.tracing.recording import Call, Observer, Recording, Value, record
-from equimorph.tracing.rules import RESHAPES, VIEWS, ConflictError, Features, follow, name_of
+from equimorph.tracing.findings import Flow, ParameterUse, Problem, WeightUse
+from equimorph.tracing.recording import Call, Observer, Value, record
+from equimorph.tracing.rules import RESHAPES, VIEWS, ConflictError, follow, name_of
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -20,91 +20,6 @@ NORMS_BY_FUNCTION = frozenset(["layer_norm", "group_norm", "batch_norm", "instan
 _WEIGHTED_FUNCTIONS = frozenset(
     ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear"]
 )
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that keeps a network from commuting, or from being converted.
-
-    Attributes:
-        path: The module, and of a function its name.
-        reason: Why.
-        remedy: What to try.
-    """
-
-    path: str
-    reason: str
-    remedy: str
-
-    @property
-    def module(self) -> str:
-        """The module."""
-        return self.path.partition(": ")[0]
-
-    def __str__(self) -> str:
-        return f'"{self.path}": {self.reason}; {self.remedy}'
-
-
-@dataclass(frozen=True)
-class WeightUse:
-    """A layer with a weight where it is used.
-
-    Attributes:
-        number: Of the call.
-        call: The call.
-        source: What reaches it.
-        target: What leaves it.
-    """
-
-    number: int
-    call: Call
-    source: Feature
-    target: Feature
-
-
-@dataclass(frozen=True)
-class ParameterUse:
-    """A parameter or buffer with one value per channel, where a function uses it.
-
-    Attributes:
-        number: Of the call.
-        name: Its full name.
-        feature: The feature whose channels it is for.
-    """
-
-    number: int
-    name: str
-    feature: Feature
-
-
-@dataclass
-class Flow:
-    """What was found.
-
-    Attributes:
-        recording: The run.
-        features: By value, of all tensors of which something is known.
-        weights: Layers with weights, in order.
-        parameters: Parameters per channel outside of layers, in order.
-        problems: What was not understood.
-    """
-
-    recording: Recording
-    features: Features = field(default_factory=dict)
-    weights: list[WeightUse] = field(default_factory=list)
-    parameters: list[ParameterUse] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-    def leads_to_map(self) -> set[Value]:
-        """The values of which something with positions is made later, or which have positions."""
-        found: set[Value] = set()
-        for call in reversed(self.recording.calls):
-            on_map = any(value in found or self._is_map(value) for value in call.outputs)
-            found.update(value for value in (*call.outputs, *call.inputs) if on_map or self._is_map(value))
-        return found
-
-    def _is_map(self, value: Value) -> bool:
-        return value in self.features and self.features[value].is_map
 
 
 def follow_network(
@@ -135,7 +50,7 @@ def follow_network(
         [('0', None), ('3', (3, 3))]
     """
     recording = record(network, example, opaque=opaque, keep=keep, observer=observer)
-    flow = Flow(recording)
+    flow = Flow(recording, frozenset(name for name, _ in network.named_parameters()))
     flow.features[recording.input] = Feature.plain([Segment(Term("trivial"), example.shape[1])], example.shape)
     for number, call in enumerate(recording.calls):
         _follow_call(flow, number, call, is_opaque=call.path in opaque)
@@ -162,7 +77,7 @@ def _follow_call(flow: Flow, number: int, call: Call, *, is_opaque: bool) -> Non
     if _is_weighted(call) and not is_opaque:
         _follow_weight(flow, number, call)
         return
-    if call.module is None and call.name in _WEIGHTED_FUNCTIONS:
+    if _has_weight(call) and not _is_fixed_filter(flow, call):
         flow.problems.append(
             Problem(
                 call.path,
@@ -177,7 +92,7 @@ def _follow_call(flow: Flow, number: int, call: Call, *, is_opaque: bool) -> Non
         found = [None] * len(call.outputs)
     for value, feature in zip(call.outputs, found, strict=True):
         lost = feature is None or (is_opaque and "s" in feature.sizes)  # shuffled channels, say
-        feature = _guessed(value) if lost and (is_opaque or _has_weight(call)) else feature
+        feature = _guessed(value, call) if lost and (is_opaque or _has_weight(call)) else feature
         if feature is not None and value.is_floating:
             flow.features[value] = feature
     _note_parameters(flow, number, call)
@@ -194,7 +109,7 @@ def _go_on_behind(flow: Flow, call: Call, *, is_problem: bool) -> None:
         reason = f"how the group acts on what reaches it is not known{_lost_before(flow, *call.inputs)}"
         flow.problems.append(Problem(call.path, reason, "write that part another way"))
     for output in unknown:
-        feature = _guessed(output)
+        feature = _guessed(output, call)
         if feature is not None and output.is_floating:
             flow.features[output] = feature
 
@@ -221,10 +136,29 @@ def _has_weight(call: Call) -> bool:
     return call.module is None and call.name in _WEIGHTED_FUNCTIONS
 
 
-def _guessed(value: Value) -> Feature | None:
-    """Of a module that is not looked into: (batch, channels, *spatial), or a vector."""
+def _is_fixed_filter(flow: Flow, call: Call) -> bool:
+    """Whether a function sees each channel alone, through a window of numbers that are not learned, such as a blur."""
+    groups = call.argument(6, "groups", 1)
+    if not call.name.startswith("conv") or call.name.startswith("conv_") or len(call.inputs) != 2:
+        return False
+    source, weight = call.inputs
+    if not groups == source.shape[1] == weight.shape[0]:
+        return False
+    origins = {weight}
+    for earlier in reversed(flow.recording.calls):
+        if origins.intersection(earlier.outputs):
+            origins.update(earlier.inputs)
+    return not any(value.parameter in flow.learned for value in origins)
+
+
+def _guessed(value: Value, call: Call) -> Feature | None:
+    """Of a module that is not looked into: (batch, channels, *spatial), or what has its channels last."""
     if len(value.shape) < 2:
         return None
+    if isinstance(call.module, nn.Linear):
+        batch, *positions, channels = value.shape
+        feature = Feature.plain([Segment(Term(), channels)], (batch, channels, *positions))
+        return feature.permuted([0, *range(2, len(value.shape)), 1])
     return Feature.plain([Segment(Term(), value.shape[1])], value.shape)
 
 

@@ -21,6 +21,9 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from equimorph.layers import Constrained
 from equimorph.layers.parameter import TiedParameter
 
+FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
+"""What the code of a network may raise at a shape, or on layers, that it was not written for."""
+
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 _LAYERS = "equimorph.layers"
 
@@ -129,7 +132,7 @@ def record(
         with run:
             try:
                 result = network(example)
-            except (RuntimeError, ValueError) as error:
+            except FAILURES as error:
                 error.add_note(run.place)
                 raise
     run.recording.results = tuple(tensors_in(result))

@@ -13,6 +13,7 @@ from typing import Any
 
 from equimorph.tracing.features import Feature, Label, Segment, Term
 from equimorph.tracing.recording import Call, Value
+from equimorph.tracing.slicing import cut, indexed
 
 Features = dict[Value, Feature]
 Found = Sequence[Feature | None]
@@ -181,7 +182,7 @@ def _divide(call: Call, features: Features) -> Found:
     axis = call.kwargs.get("dim", call.argument(2, "dim", 0)) % len(feature.axes)
     found, start = [], 0
     for output in call.outputs:
-        found.append(_cut(feature, axis, start, output.shape[axis], output.shape))
+        found.append(cut(feature, axis, start, output.shape[axis], output.shape))
         start += output.shape[axis]
     return found
 
@@ -189,66 +190,17 @@ def _divide(call: Call, features: Features) -> Found:
 def _narrow(call: Call, features: Features) -> Found:
     feature = _first(call, features)
     axis, start, length = (call.argument(*what) for what in ((1, "dim"), (2, "start"), (3, "length")))
-    return [_cut(feature, axis % len(feature.axes), start, length, call.outputs[0].shape)]
+    return [cut(feature, axis % len(feature.axes), start, length, call.outputs[0].shape)]
 
 
 def _index(call: Call, features: Features) -> Found:
-    """x[...] with slices, None and an ellipsis, or with the number of a stacked feature.
-
-    Other single indices take samples or positions away, so nothing is known.
-    """
-    feature = _first(call, features)
     given = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
-    if sum(isinstance(item, int) for item in given) == 1 and all(isinstance(i, int) or i == slice(None) for i in given):
-        axis = next(number for number, item in enumerate(given) if isinstance(item, int))
-        return [feature.reduced([axis], keep=False)] if feature.axes[axis] == ("s",) else []
-    if any(not (item is None or item is Ellipsis or isinstance(item, slice)) for item in given):
-        return []
-    used = sum(item is not None and item is not Ellipsis for item in given)
-    filled: list[Any] = []
-    for item in given if Ellipsis in given else (*given, Ellipsis):
-        filled.extend([slice(None)] * (len(feature.axes) - used) if item is Ellipsis else [item])
-    shape: list[int] = []
-    current, axis = feature, 0
-    for item in filled:
-        if item is None:
-            continue
-        extent = _extent(current, current.axes[axis]) if current.axes[axis] else 1
-        start, stop, step = item.indices(extent)
-        length = len(range(start, stop, step))
-        shape.append(length)
-        if length != extent:
-            if current.axes[axis] == ("c",) and step != 1:
-                return []
-            sides = [_extent(current, labels) if labels else 1 for labels in current.axes]
-            sides[axis] = length
-            cut = _cut(current, axis, start, length, sides)
-            if cut is None:
-                return []
-            current = cut
-        axis += 1
-    axes = iter(current.axes)
-    spread = tuple(() if item is None else next(axes) for item in filled)
-    return [Feature(current.segments, spread, current.sizes)]
+    return [indexed(_first(call, features), given)]
 
 
 def _write(call: Call, features: Features) -> Found:
     """x[...] = y: what x is, with other values."""
     return [features.get(call.inputs[0])]
-
-
-def _cut(feature: Feature, axis: int, start: int, length: int, shape: Sequence[int]) -> Feature | None:
-    """Some of the indices of an axis."""
-    if feature.axes[axis] != ("c",):
-        return feature.resized(shape)
-    kept: list[Segment] = []
-    begin = 0
-    for segment in feature.segments:
-        low, high = max(begin, start), min(begin + segment.channels, start + length)
-        if low < high:
-            kept.append(Segment(segment.term, high - low))
-        begin += segment.channels
-    return feature.having(kept)
 
 
 def _expand(call: Call, features: Features) -> Found:
@@ -306,6 +258,26 @@ def _unbind(call: Call, features: Features) -> Found:
     return [feature.reduced([axis], keep=False)] * len(call.outputs)
 
 
+def _contract(call: Call, features: Features) -> Found:
+    """A product of matrices that sums over positions, with channels on one side, as a pooling by attention has it."""
+    known = [features[value] for value in call.inputs if value in features]
+    if len(known) != 2 or len(known[0].axes) != len(known[1].axes):
+        return []
+    one, other = known
+    summed = one.axes[-1]
+    if not summed or summed != other.axes[-2] or not all(isinstance(label, int) for label in summed):
+        return []
+    wide, weights = (one, other) if one.channels > 1 else (other, one)
+    left, right = ([() if side is weights and labels == ("c",) else labels for labels in side.axes] for side in known)
+    axes = (*(mine or theirs for mine, theirs in zip(left[:-2], right[:-2], strict=True)), left[-2], right[-1])
+    if weights.channels > 1 or sum("c" in labels for labels in axes) != 1:
+        return []
+    if not weights.segments[0].term.settle("trivial"):
+        raise ConflictError(f"{call.name} weighs features by one channel, which is no whole feature")
+    sizes = {label: size for label, size in wide.sizes.items() if label not in summed}
+    return [Feature(wide.segments, axes, sizes)]
+
+
 _Rule = Callable[[Call, Features], Found]
 _GROUPS: list[tuple[_Rule, str]] = [
     (_reshape, "flatten reshape view view_as reshape_as unflatten squeeze unsqueeze Flatten Unflatten _unsafe_view"),
@@ -320,13 +292,14 @@ _GROUPS: list[tuple[_Rule, str]] = [
     (_index, "__getitem__"),
     (_write, "__setitem__"),
     (_expand, "expand expand_as broadcast_to"),
+    (_contract, "matmul bmm __matmul__"),
 ]
 RULES: dict[str, _Rule] = {name: rule for rule, names in _GROUPS for name in names.split()}
 """By the name of a function or layer."""
 
 # fmt: off
 _UNKNOWN = frozenset([
-    "matmul", "bmm", "mm", "baddbmm", "__matmul__", "__rmatmul__", "einsum", "tensordot", "outer", "cdist",
+    "mm", "baddbmm", "__rmatmul__", "einsum", "tensordot", "outer", "cdist",
     "unfold", "fold", "Fold", "Unfold", "scaled_dot_product_attention", "grid_sample", "embedding",
     "MultiheadAttention", "pixel_shuffle", "pixel_unshuffle", "PixelShuffle", "PixelUnshuffle", "repeat", "tile",
     "repeat_interleave", "gather", "index_select",

@@ -310,6 +310,54 @@ def test_with_an_image_beside_features_a_copy_is_the_mean_over_the_group(norm):
     assert reference.relative_error(network(IMAGE).detach(), mean_over_group(model, IMAGE)) < 1e-10
 
 
+class ImageBesideInDecoder(nn.Module):
+    """The same in front of a transposed convolution, with a slope for all channels or for each."""
+
+    def __init__(self, slopes):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.slope = nn.PReLU(slopes)
+        self.up = nn.ConvTranspose2d(19, 16, 2, 2)
+        self.head = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x):
+        return self.head(self.up(self.slope(torch.cat([self.first(x), x], 1))))
+
+
+@pytest.mark.parametrize("slopes", [1, 19])
+def test_an_image_beside_features_may_be_made_larger(slopes):
+    network = convert(ImageBesideInDecoder(slopes))
+    assert network.conversion.exact and max(errors_of(network).values()) < 1e-11
+    ordinary = em.plain(network.eval(), IMAGE)
+    assert reference.relative_error(ordinary(IMAGE).detach(), network(IMAGE).detach()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        lambda width: nn.Conv2d(width, width, (1, 3), padding=(0, 1), groups=width),
+        lambda width: nn.ConvTranspose2d(width, width, 3, stride=2, padding=1, output_padding=1),
+    ],
+    ids=["depthwise", "transposed"],
+)
+def test_a_free_layer_gets_the_width_of_its_neighbours(free):
+    model = nn.Sequential(nn.Conv2d(3, 12, 3), nn.ReLU(), free(12), nn.Conv2d(12, 12, 3), nn.Conv2d(12, 2, 1))
+    with pytest.warns(EquivarianceWarning):
+        network = convert(model, free=["2"])
+    assert type(network[2]) is type(model[2]) and network[2].in_channels == network[2].out_channels == 16
+    assert network(IMAGE).shape == model(IMAGE).shape
+
+
+def test_code_that_looks_into_a_layer_that_was_exchanged_is_named():
+    looks = own(lambda self, x: self.conv(x.to(self.conv.weight.dtype)), conv=nn.Conv2d(16, 16, 3, padding=1))
+    message = message_of(chain(looks))
+    assert "has no attribute 'weight'" in message and 'in "2"' in message
+
+
+def test_a_refusal_names_the_average_over_the_group_too():
+    assert "em.average_over_group" in message_of(chain(own(attention, conv=nn.Conv2d(16, 16, 1))))
+
+
 def test_a_module_that_is_used_twice_stays_one():
     shared = nn.Conv2d(16, 16, 3, padding=1)
     network = convert(chain(shared, nn.ReLU(), shared))

@@ -17,7 +17,7 @@ from equimorph.layers import constrained_modules, set_order, transform
 from equimorph.morphisms.conversion._base import Setting
 from equimorph.morphisms.conversion.obstacles import in_words
 from equimorph.tracing import Problem, Recording
-from equimorph.tracing.recording import tensors_in
+from equimorph.tracing.recording import FAILURES, tensors_in
 
 _MANY_PIXELS = 2**15  # in a sample, beyond which one sample is enough to measure on
 
@@ -40,7 +40,7 @@ def measure(
     samples = probe if probe[0].numel() <= _MANY_PIXELS else probe[:1]
     try:
         copied, x, run = in_double(network, samples, free)
-    except (RuntimeError, ValueError) as stopped:
+    except FAILURES as stopped:
         raise MorphismError(
             "equivariantize: the network's own code does not run at the new widths; choose widths that are whole "
             f"numbers of fields, or leave the part free. What it says: {in_words(stopped)}"

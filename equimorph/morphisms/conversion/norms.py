@@ -38,6 +38,8 @@ def make_norm(module: nn.Module, feature: Feature, setting: Setting) -> Made | N
     Raises:
         RefusedError: It has none.
     """
+    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+        return None
     runs = runs_of(feature)
     if len(runs) > 1 and isinstance(module, _BY_CHANNEL) and _is_affine(module) and feature.channel_axis == 1:
         return _make_each(module, runs, setting)
@@ -54,8 +56,6 @@ def make_norm(module: nn.Module, feature: Feature, setting: Setting) -> Made | N
         raise _over_positions(module)
     if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats:
         raise RefusedError("it keeps running statistics per channel", "take track_running_stats=False")
-    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
-        return None
     made = Made(copy.deepcopy(module))
     made.notes.extend(fit_norm(made.module, fields, setting.group.order))
     for name, parameter in module.named_parameters(recurse=False):

@@ -33,6 +33,7 @@ def refusal(model: nn.Module, problems: Sequence[Problem]) -> MorphismError:
     free = [path for path in _paths(problems) if path and path in modules]
     paths = ", ".join(f'"{path}"' for path in free)
     remedy = f" Or leave them as they are, and lose the symmetry there: free=[{paths}]." if free else ""
+    remedy += " Or keep the whole model, and average it over the group: em.average_over_group."
     count = f"{len(listed)} parts" if len(listed) > 1 else "a part"
     return MorphismError(
         f"equivariantize: {count} of {type(model).__name__} cannot be converted: "

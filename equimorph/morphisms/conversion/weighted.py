@@ -48,21 +48,22 @@ def make_weighted(use: WeightUse, setting: Setting) -> Made | None:
         if isinstance(module, nn.Linear):
             return _make_linear(module, use, kind_of(use.source), kind_of(use.target), setting)
         runs = runs_of(use.source)
-        if len(runs) > 1 and module.groups == 1 and not isinstance(module, TRANSPOSED):
-            return _make_sum(module, use, runs, setting)
+        weight = _as_convolution(module) if isinstance(module, TRANSPOSED) else module.weight
+        if len(runs) > 1 and module.groups == 1:
+            return _make_sum(module, weight, use, runs, setting)
         kind_of(use.source)
-        return _make_sliding(module, module.weight, module.bias, use, setting)
+        return _make_sliding(module, weight, module.bias, use, setting)
     except ShapeError as error:
         raise RefusedError(str(error), "take equal extents, or a group that keeps the axes, such as D2") from None
 
 
-def _make_sum(module: Any, use: WeightUse, runs: Sequence[Feature], setting: Setting) -> Made:
+def _make_sum(module: Any, weight: Tensor, use: WeightUse, runs: Sequence[Feature], setting: Setting) -> Made:
     """One convolution for each type of input."""
     parts = []
-    weights = module.weight.split([run.channels for run in runs], dim=1)
-    for number, (run, weight) in enumerate(zip(runs, weights, strict=True)):
+    weights = weight.split([run.channels for run in runs], dim=1)
+    for number, (run, part) in enumerate(zip(runs, weights, strict=True)):
         bias = module.bias if number == 0 else None
-        parts.append(_make_sliding(module, weight, bias, replace(use, source=run), setting))
+        parts.append(_make_sliding(module, part, bias, replace(use, source=run), setting))
     channels = [setting.widths.channels_of(run.segments) for run in runs]
     distances = [part.distance for part in parts if part.distance is not None]
     notes = [*parts[0].notes, "an image and features reach it in one tensor: a convolution for each, and their sum"]
@@ -129,7 +130,6 @@ def _make_sliding(module: nn.Module, weight: Tensor, bias: Tensor | None, use: W
     )
     if setting.weights != "fresh" and groups != conv.groups and not depthwise:
         raise RefusedError(f"its groups change ({conv.groups} -> {groups})", 'take weights="fresh"')
-    weight = _as_convolution(conv) if transposed else weight
     return _with_values(layer, weight, bias, use, setting, notes)
 
 
@@ -202,13 +202,19 @@ def resized_free(module: nn.Module, source: Feature, target: Feature, widths: Wi
         return nn.Linear(*widened, bias=module.bias is not None).to(module.weight)
     if _is_simple(module, widened):
         cls: Any = _base(module)
-        names: Sequence[str] = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+        names: Sequence[str] = ("kernel_size", "stride", "padding", "dilation", "padding_mode", "groups")
         options = {name: getattr(layer, name) for name in names}
+        if isinstance(module, TRANSPOSED):
+            options["output_padding"] = layer.output_padding
+        if is_depthwise(module):
+            options["groups"] = widened[0]
         made: nn.Module = cls(*widened, bias=layer.bias is not None, **options)
         return made.to(layer.weight)
     raise RefusedError(f"left free it keeps its width, and its neighbours get {widened}", "choose widths that divide")
 
 
 def _is_simple(module: nn.Module, widened: tuple[int, int]) -> bool:
+    if is_depthwise(module):
+        return widened[0] == widened[1]
     known = any(cls in _CONVS or cls in _TRANSPOSED for cls in type(module).__mro__)
     return known and all(count % getattr(module, "groups", 1) == 0 for count in widened)
