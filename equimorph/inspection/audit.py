@@ -24,7 +24,8 @@ from equimorph.inspection.measuring import (
 from equimorph.inspection.reasons import explain
 from equimorph.inspection.windows import suitable_sizes, windows_of
 from equimorph.layers import Constrained, sites_of, transform
-from equimorph.tracing import Call, Flow, Problem, can_transform, follow_network, transformed
+from equimorph.tracing import Call, Flow, Problem, Value, can_transform, follow_network, transformed
+from equimorph.tracing.flow import lost_before
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,13 @@ def _reasons(
     for number, elements in failing.items():
         module = calls[number].module
         constraint = module.constraint if isinstance(module, Constrained) else None
-        found[number] = explain(calls[number], elements, sizes, constraint)
+        lost = lost_before(base, *_unknown_inputs(calls[number], base))
+        found[number] = explain(calls[number], elements, sizes, constraint, lost)
     return found
+
+
+def _unknown_inputs(call: Call, base: Flow) -> list[Value]:
+    return [value for value in call.inputs if value not in base.features and value.parameter is None]
 
 
 def _base_flow(network: nn.Module, x: Tensor, group: Group) -> Flow:

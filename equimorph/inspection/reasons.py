@@ -25,7 +25,9 @@ _ORDER_MOVED = frozenset(["flip", "roll", "rot90", "sort", "cumsum", "cumprod"])
 _MADE_LARGER = frozenset(["Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d", "interpolate", "upsample"])
 
 
-def explain(call: Call, failing: Sequence[int], sizes: Sequence[int], constraint: Subgroup | None) -> tuple[str, str]:
+def explain(
+    call: Call, failing: Sequence[int], sizes: Sequence[int], constraint: Subgroup | None, lost: str = ""
+) -> tuple[str, str]:
     """The reason and the remedy for a call whose own error is not one of rounding.
 
     Args:
@@ -33,6 +35,7 @@ def explain(call: Call, failing: Sequence[int], sizes: Sequence[int], constraint
         failing: The elements of the group, by index, that it does not commute with.
         sizes: Sides of the input at which all windows would fit.
         constraint: The subgroup that the layer is constrained to, where it is.
+        lost: Where it was lost how the group acts on something that reaches the call, in words; empty where it was not.
     """
     if constraint is not None and not any(element in constraint for element in failing):
         return f"it is constrained to {constraint.name} alone", "em.constrain it, if that is not what is wanted"
@@ -75,6 +78,8 @@ def explain(call: Call, failing: Sequence[int], sizes: Sequence[int], constraint
         )
     if any(value.parameter for value in call.inputs):
         return "it uses a parameter or buffer that is not the same for all elements", "tie it, or take one value"
+    if lost:
+        return f"how the group acts on what reaches it is not known{lost}", "write that part another way"
     if _has_positions(call):
         return "positional input: it uses numbers that do not move with the image", "leave the coordinates out"
     return f"{call.name} does not commute with the group", "write that part another way, or leave the module free"

@@ -119,7 +119,7 @@ def suitable_sizes(network: nn.Module, example: Tensor, most: int = 2) -> tuple[
     found: list[int] = []
     for distance in range(1, _REACH):
         for size in (side + distance, side - distance):
-            if size > 0 and len(found) < most and _fit(network, example, size):
+            if 2 * size > side and len(found) < most and _fit(network, example, size):
                 found.append(size)
     return tuple(found)
 

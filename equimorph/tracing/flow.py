@@ -62,9 +62,14 @@ def follow_network(
 
 
 def _settle_outputs(flow: Flow, kind: Representation) -> None:
+    read = {value for call in flow.recording.calls for value in call.inputs}
+    for use in flow.weights:
+        if use.call.outputs[0] not in read:  # what it gives is returned in another mode, as by heads for training
+            for segment in use.target.segments:
+                segment.term.settle(kind)
     for value in flow.recording.outputs:
         if value not in flow.features and value.is_floating:
-            reason = f"how the group acts on what the network returns is not known{_lost_before(flow, value)}"
+            reason = f"how the group acts on what the network returns is not known{lost_before(flow, value)}"
             flow.problems.append(Problem("the output", reason, "return a vector, or maps, for each sample"))
         for segment in flow.features[value].segments if value in flow.features else ():
             if not segment.term.settle(kind):
@@ -106,7 +111,7 @@ def _go_on_behind(flow: Flow, call: Call, *, is_problem: bool) -> None:
     """Take what a layer gives for features of some type, where that is not known, and note that it is a problem."""
     unknown = [output for output in call.outputs if output not in flow.features]
     if unknown and is_problem and not any(problem.path == call.path for problem in flow.problems):
-        reason = f"how the group acts on what reaches it is not known{_lost_before(flow, *call.inputs)}"
+        reason = f"how the group acts on what reaches it is not known{lost_before(flow, *call.inputs)}"
         flow.problems.append(Problem(call.path, reason, "write that part another way"))
     for output in unknown:
         feature = _guessed(output, call)
@@ -114,11 +119,11 @@ def _go_on_behind(flow: Flow, call: Call, *, is_problem: bool) -> None:
             flow.features[output] = feature
 
 
-def _lost_before(flow: Flow, *reached: Value) -> str:
+def lost_before(flow: Flow, *reached: Value) -> str:
     """Where the trace was lost that leads to some values, in words."""
     sources = set(reached)
     for call in reversed(flow.recording.calls):
-        if not sources.intersection(call.outputs):
+        if not sources.intersection(call.outputs) or call.name.startswith("new_"):  # that looks at the device alone
             continue
         if any(value in flow.features for value in call.inputs):
             return f" after {call.name}" + (f' in "{call.path}"' if call.path else "") + _why_lost(call)

@@ -354,6 +354,25 @@ def test_code_that_looks_into_a_layer_that_was_exchanged_is_named():
     assert "has no attribute 'weight'" in message and 'in "2"' in message
 
 
+def test_a_head_that_is_returned_in_training_alone_keeps_its_width():
+    def forward(self, x):
+        early = self.head(x)
+        late = self.conv(x)
+        return torch.cat([late, early]) if self.training else late
+
+    heads = {"head": nn.Conv2d(16, 2, 1), "conv": nn.Conv2d(16, 2, 3, padding=1)}
+    network = convert(nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), own(forward, **heads)))
+    assert network.conversion.exact
+    assert network.train()(IMAGE).shape == (4, 2, 7, 7)
+
+
+def test_an_output_that_is_a_flattened_map_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 2, 3), nn.Flatten())
+    with pytest.warns(EquivarianceWarning, match="flattened"):
+        report = convert(model).conversion
+    assert [found.path for found in report.breaks] == ["the output"] and not report.exact
+
+
 def test_a_refusal_names_the_average_over_the_group_too():
     assert "em.average_over_group" in message_of(chain(own(attention, conv=nn.Conv2d(16, 16, 1))))
 

@@ -107,6 +107,17 @@ def test_other_products_of_features_are_not_followed(product):
     assert not set(flow.recording.outputs) & set(flow.features)
 
 
+def test_an_addition_of_what_was_lost_says_where():
+    def mixed(self, x):  # channels and positions exchanged
+        flat = x.flatten(2)
+        return x + torch.bmm((flat.transpose(1, 2) @ flat).softmax(1), flat.transpose(1, 2)).reshape(x.shape)
+
+    with pytest.warns(em.errors.EquivarianceWarning):
+        network = em.equivariantize(classifier(Forward(mixed)), "D4", torch.randn(2, 3, 9, 9))
+    (found,) = network.conversion.breaks
+    assert found.path == "2: add" and "not known after bmm" in found.reason
+
+
 def test_a_map_of_weights_that_belongs_to_a_regular_feature_is_a_problem():
     lift = em.layers.Conv2d(3, 1, 1, group="C4", source="trivial")
     network = Forward(lambda self, x: x.flatten(2) @ self.lift(x)[:, :1].flatten(2).transpose(1, 2), lift=lift)

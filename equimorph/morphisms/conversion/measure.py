@@ -21,6 +21,12 @@ from equimorph.tracing.recording import FAILURES, tensors_in
 
 _MANY_PIXELS = 2**15  # in a sample, beyond which one sample is enough to measure on
 
+_FLATTENED = Problem(
+    "the output",
+    "it does not commute, though each call does: positions were flattened into a vector, say",
+    "pool over all positions in front of it, or return the maps",
+)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -51,6 +57,8 @@ def measure(
     tolerance = TOLERANCES.get(x.dtype, 1e-2)
     found = () if error <= tolerance else find_breaks(copied, x, group)
     breaks = tuple(one for one in found if one.path not in free)
+    if not found and not error <= tolerance:
+        breaks = (_FLATTENED,)
     copy_error = (
         _copy_error(model, x, run.results, group) if setting.weights == "copy" and output == "trivial" else None
     )
