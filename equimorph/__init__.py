@@ -5,6 +5,7 @@ from equimorph.deploy import export
 from equimorph.errors import EquimorphError
 from equimorph.groups import group, search_groups
 from equimorph.inspection import audit, distances, mixture_shares, sites
+from equimorph.layers import frozen_kernels, shared_kernels
 from equimorph.morphisms import (
     add_residual,
     average_over_group,
@@ -35,6 +36,7 @@ __all__ = [
     "distances",
     "equivariantize",
     "export",
+    "frozen_kernels",
     "group",
     "layers",
     "load",
@@ -48,6 +50,7 @@ __all__ = [
     "reports",
     "search",
     "search_groups",
+    "shared_kernels",
     "sites",
     "testing",
     "training",

@@ -9,6 +9,7 @@ from equimorph.layers._base import Constrained, Site, SpaceLayer, constrained_mo
 from equimorph.layers.by_element import NormByElement
 from equimorph.layers.convolution import Conv1d, Conv2d, Conv3d
 from equimorph.layers.features import transform
+from equimorph.layers.kept import frozen_kernels, shared_kernels
 from equimorph.layers.linear import Linear
 from equimorph.layers.norm import BatchNorm
 from equimorph.layers.parameter import TiedParameter
@@ -33,8 +34,10 @@ __all__ = [
     "SpaceLayer",
     "TiedParameter",
     "constrained_modules",
+    "frozen_kernels",
     "keeps_grid",
     "set_order",
+    "shared_kernels",
     "sites_of",
     "transform",
 ]

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from equimorph.errors import GroupError
 from equimorph.groups import Group, Orbits, Subgroup, group
-from equimorph.spaces import WeightSpace, tied
+from equimorph.layers.kept import Keeper
+from equimorph.spaces import WeightSpace, is_channels_last, tied
 
 
-class Constrained(nn.Module):
+class Constrained(Keeper):
     """A module that commutes with a subgroup, whose parameters can be carried over to another one."""
 
     @property
@@ -60,6 +61,21 @@ class SpaceLayer(Constrained):
         """The dense bias, shape (out channels,), or None."""
         return self.space.dense_bias()
 
+    def kernel_for(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias, the kernel in the precision and memory layout in which its product with x is computed."""
+        channels_last = is_channels_last(x)
+        if self.kept is None:
+            return self.space(dtype=_product_dtype(x), channels_last=channels_last)  # type: ignore[no-any-return]
+        # Where gradients are collected they are summed in the parameters' precision; autocast keeps its copy of a leaf.
+        dtype = None if self.kept.trains else _product_dtype(x)
+
+        def make() -> tuple[Tensor, Tensor | None]:
+            return self.space(dtype=dtype, channels_last=channels_last)  # type: ignore[no-any-return]
+
+        weight, bias = self.kept.get((dtype, channels_last), make, training=self.training)
+        assert weight is not None
+        return weight, bias
+
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw new parameters, in place."""
         self.space.reset_parameters(generator)
@@ -86,6 +102,14 @@ class SpaceLayer(Constrained):
         """A new layer, this one with its kernel from another weight space."""
         # The memo makes deepcopy put the new space where it finds the old one.
         return copy.deepcopy(self, memo={id(self.space): space})
+
+
+def _product_dtype(x: Tensor) -> torch.dtype | None:
+    """What automatic mixed precision computes products in; None where it is off, or leaves them alone."""
+    kind = x.device.type
+    if x.dtype is torch.float64 or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
 
 
 @dataclass(frozen=True)

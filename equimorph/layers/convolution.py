@@ -163,7 +163,7 @@ class ConvolutionLayer(SlidingLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve a plain tensor (batch, channels, *spatial)."""
         self._check_input(x)
-        weight, bias = self.space()
+        weight, bias = self.kernel_for(x)
         padding = self.padding
         if self.padding_mode != "zeros":
             x = F.pad(x, [size for size in reversed(padding) for _ in range(2)], mode=self.padding_mode)

@@ -78,7 +78,7 @@ class Linear(SpaceLayer):
         """Map vectors, the last axis of x."""
         if x.shape[-1] != self.in_features:
             raise ShapeError(f"Linear: needs {self.in_features} channels, got {x.shape[-1]}.")
-        weight, bias = self.space()
+        weight, bias = self.kernel_for(x)
         return F.linear(x, weight.flatten(1), bias)
 
     @property

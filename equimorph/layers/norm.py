@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from equimorph.errors import ConfigurationError, ShapeError
 from equimorph.groups import Group, Orbits, Representation, Subgroup, kernel_orbits
 from equimorph.layers._base import Constrained, resolve_constraint
+from equimorph.layers.pooled_norm import pooled_batch_norm
 from equimorph.spaces import Expansion, check_relaxation
 
 
@@ -51,7 +52,6 @@ class BatchNorm(Constrained):
     running_mean: Tensor
     running_var: Tensor
     coset_order: Tensor
-    coset_inverse: Tensor
 
     def __init__(
         self,
@@ -80,7 +80,6 @@ class BatchNorm(Constrained):
         order = torch.from_numpy(orbits.members.reshape(-1).copy())
         self.cosets_are_contiguous = bool((order[1:] > order[:-1]).all())
         self.register_buffer("coset_order", order.to(device), persistent=False)
-        self.register_buffer("coset_inverse", order.argsort().to(device), persistent=False)
 
     @property
     def constraint(self) -> Subgroup:
@@ -107,30 +106,18 @@ class BatchNorm(Constrained):
         return mean, var, weight, bias
 
     def _normalize_running(self, x: Tensor) -> Tensor:
-        mean, var, weight, bias = self.dense_statistics()
+        make, kept = self.dense_statistics, self.kept
+        mean, var, weight, bias = make() if kept is None else kept.get(None, make, training=self.training)
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
 
     def _normalize_batch(self, x: Tensor) -> Tensor:
-        # Read with one channel per (field, coset), the members of a coset beside the positions: an ordinary batch norm.
-        split = x.reshape(x.shape[0], self.fields, len(self.coset_order), -1)
-        if not self.cosets_are_contiguous:
-            split = _Permute.apply(split, self.coset_order, self.coset_inverse)
-        num_cosets = len(self.weight)
-        pooled = split.reshape(x.shape[0], self.fields * num_cosets, -1)
-        mean = torch.zeros_like(self.running_mean).reshape(-1)
-        var = torch.ones_like(mean)
-        weight, bias = self.weight.T.reshape(-1), self.bias.T.reshape(-1)
-        # Momentum 1 makes it leave this batch's own statistics in `mean` and `var`.
-        y = F.batch_norm(pooled, mean, var, weight, bias, True, 1.0, self.eps)
-        count = pooled.shape[0] * pooled.shape[2]
+        y, mean, var = pooled_batch_norm(
+            x, self.weight, self.bias, self.coset_order, self.eps, side_by_side=self.cosets_are_contiguous
+        )
         with torch.no_grad():
-            batch_mean, unbiased = mean.view(self.fields, num_cosets).T, var.view(self.fields, num_cosets).T
-            self.running_mean.lerp_(batch_mean, self.momentum)
-            self.running_var.lerp_(unbiased * ((count - 1) / count), self.momentum)
-        y = y.reshape(split.shape)
-        if not self.cosets_are_contiguous:
-            y = _Permute.apply(y, self.coset_inverse, self.coset_order)
-        return y.reshape(x.shape)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+        return y
 
     def parameter_orbits(self) -> dict[str, Orbits]:
         """The orbits behind `weight` and `bias`."""
@@ -185,22 +172,3 @@ class BatchNorm(Constrained):
         norm.weight.requires_grad_(self.weight.requires_grad)
         norm.bias.requires_grad_(self.bias.requires_grad)
         return norm.train(self.training)
-
-
-class _Permute(torch.autograd.Function):
-    """A permutation of the group axis, whose gradient is the inverse gather."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        return x.index_select(2, order)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        order, inverse = ctx.saved_tensors
-        return _Permute.apply(gradients[0], inverse, order), None, None

@@ -74,7 +74,11 @@ class TiedParameter(Constrained):
 
     def forward(self) -> Tensor:
         """The values, in the shape that was asked for."""
-        return self.dense().view(self.shape)
+        if self.kept is None:
+            return self.dense().view(self.shape)
+        (value,) = self.kept.get(None, lambda: (self.dense(),), training=self.training)
+        assert value is not None
+        return value.view(self.shape)
 
     def dense(self) -> Tensor:
         """The values, shape (channels,)."""

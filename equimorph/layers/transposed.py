@@ -61,7 +61,7 @@ class TransposedLayer(SlidingLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Map a plain tensor (batch, channels, *spatial)."""
         self._check_input(x)
-        weight, bias = self.space()
+        weight, bias = self.kernel_for(x)
         convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.dim - 1]
         weight = self._transposed(weight)
         return convolve(x, weight, bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)

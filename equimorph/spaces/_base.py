@@ -1,7 +1,7 @@
 """The contract of a weight space: the shape of the kernels it makes, and how they reach a convolution.
 
 A kernel is made as *rows*, one for each index triple (g, u, delta) and one column for each pair of fields (o, c), since
-symmetry acts on the triples alone; one permuted copy makes it an ordinary convolution weight.
+symmetry acts on the triples alone; `dense.py` makes an ordinary convolution weight of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from equimorph.errors import ConfigurationError, MorphismError, ShapeError
 from equimorph.groups import Group, Orbits, Representation, Subgroup, kernel_orbits
+from equimorph.spaces.dense import KernelFormat, dense_from_rows
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class KernelShape:
     def fan_in(self) -> int:
         """Entries of the dense kernel per out channel."""
         return self.in_channels * math.prod(self.kernel_size)
+
+    @property
+    def format(self) -> KernelFormat:
+        """The sizes of the dense kernel alone, without the group."""
+        num_out, num_in = self.out_channels // self.out_fields, self.in_channels // self.in_fields
+        return KernelFormat(self.out_fields, num_out, self.in_fields, num_in, self.kernel_size)
 
     @property
     def columns(self) -> int:
@@ -125,18 +132,23 @@ class WeightSpace(nn.Module):
         """Raise MorphismError unless the present kernel, whatever it is, lies in the space of `subgroup`."""
         check_relaxation(self.constraint, subgroup)
 
-    def dense_weight(self) -> Tensor:
-        """W, shape (out channels, in channels, *kernel_size), an ordinary convolution weight."""
-        return dense_from_rows(self.rows(), self.shape)
+    def dense_weight(self, *, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
+        """W, shape (out channels, in channels, *kernel_size), an ordinary convolution weight.
+
+        Args:
+            dtype: Of the weight; that of the parameters when left out, in which the gradient is summed anyway.
+            channels_last: Whether its memory is laid out as that of images with channels last.
+        """
+        return dense_from_rows(self.rows(), self.shape.format, dtype=dtype, channels_last=channels_last)
 
     def dense_bias(self) -> Tensor | None:
         """b, shape (out channels,), or None."""
         rows = self.bias_rows()
         return None if rows is None else rows.T.reshape(-1)
 
-    def forward(self) -> tuple[Tensor, Tensor | None]:
-        """Kernel and bias."""
-        return self.dense_weight(), self.dense_bias()
+    def forward(self, *, dtype: torch.dtype | None = None, channels_last: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias; arguments as of `dense_weight`."""
+        return self.dense_weight(dtype=dtype, channels_last=channels_last), self.dense_bias()
 
     def extra_repr(self) -> str:
         """What `print` shows of the space."""
@@ -150,20 +162,3 @@ def check_relaxation(present: Subgroup, subgroup: Subgroup) -> None:
             f"relax: {subgroup.name} is not contained in {present.name}, the present constraint; "
             "relaxing goes to a smaller group (constrain goes the other way)."
         )
-
-
-def dense_from_rows(rows: Tensor, shape: KernelShape) -> Tensor:
-    """From rows (g, u, *delta) x columns (o, c) to a convolution weight (o g, c u, *delta), by one permuted copy."""
-    num_out, num_in = shape.out_channels // shape.out_fields, shape.in_channels // shape.in_fields
-    axes = len(shape.kernel_size)
-    split = rows.view(num_out, num_in, *shape.kernel_size, shape.out_fields, shape.in_fields)
-    split = split.permute(axes + 2, 0, axes + 3, 1, *range(2, axes + 2))
-    return split.reshape(shape.out_channels, shape.in_channels, *shape.kernel_size)
-
-
-def rows_from_dense(weight: Tensor, shape: KernelShape) -> Tensor:
-    """The inverse of `dense_from_rows`."""
-    num_out, num_in = shape.out_channels // shape.out_fields, shape.in_channels // shape.in_fields
-    axes = len(shape.kernel_size)
-    split = weight.reshape(shape.out_fields, num_out, shape.in_fields, num_in, *shape.kernel_size)
-    return split.permute(1, 3, *range(4, axes + 4), 0, 2).reshape(-1, shape.columns)

@@ -10,16 +10,16 @@ deterministic.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equimorph.groups import Orbits
+from equimorph.spaces.tables import SharedTables
 
 
-class Expansion(nn.Module):
+class Expansion(SharedTables):
     """E_H for the orbits of one kernel shape. Holds index tables, which follow the module's device, and no state.
 
     Args:
@@ -36,11 +36,11 @@ class Expansion(nn.Module):
     members: Tensor
 
     def __init__(self, orbits: Orbits) -> None:
-        super().__init__()
+        super().__init__(
+            ("expansion", orbits.subgroup, orbits.shape),
+            lambda: {"index": torch.tensor(orbits.index), "members": torch.tensor(orbits.members)},
+        )
         self.orbits = orbits
-        index, members = _index_tensors(orbits)
-        self.register_buffer("index", index, persistent=False)
-        self.register_buffer("members", members, persistent=False)
 
     def forward(self, table: Tensor) -> Tensor:
         """E_H(w): from (orbits, columns) to (entries, columns)."""
@@ -60,9 +60,17 @@ class Expansion(nn.Module):
         return rows.index_select(0, self.members[:, 0])
 
 
-@lru_cache(maxsize=1024)
-def _index_tensors(orbits: Orbits) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(orbits.index.copy()), torch.from_numpy(orbits.members.copy())
+def sum_members(rows: Tensor, members: Tensor) -> Tensor:
+    """The sum of each orbit's rows, by ordinary indexing.
+
+    Args:
+        rows: Shape (entries, columns).
+        members: Shape (orbits, largest orbit), filled up with the number of entries.
+    """
+    num_orbits, largest = members.shape
+    if members.numel() != len(rows):  # ragged orbits are filled up with the index of this row of zeros
+        rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+    return rows.index_select(0, members.reshape(-1)).view(num_orbits, largest, -1).sum(1)
 
 
 class _Expand(torch.autograd.Function):
@@ -87,10 +95,7 @@ class _SumOverOrbits(torch.autograd.Function):
 
     @staticmethod
     def forward(rows: Tensor, index: Tensor, members: Tensor) -> Tensor:
-        num_orbits, largest = members.shape
-        if members.numel() != index.numel():  # ragged orbits are filled up with the index of this row of zeros
-            rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
-        return rows.index_select(0, members.reshape(-1)).view(num_orbits, largest, -1).sum(1)
+        return sum_members(rows, members)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from equimorph.groups import Orbits, Subgroup
 from equimorph.spaces._base import KernelShape, WeightSpace
 from equimorph.spaces.energy import energy_shares
 from equimorph.spaces.expansion import Expansion
-from equimorph.spaces.mixed_expansion import MixedExpansion, MixedProjection
+from equimorph.spaces.mixed_expansion import MixedExpansion, MixedProjection, put_together
 from equimorph.spaces.mixture import LogitMixture, MixtureStart
 
 
@@ -87,6 +87,7 @@ class MixedSpace(LogitMixture):
         self.biases = nn.ParameterList(
             nn.Parameter(torch.empty(orbits.num_orbits, shape.out_fields, **options)) for orbits in self._bias_orbits
         )
+        put_together(list(self.weights))
         self.register_buffer("norms", torch.ones(len(self.members), **options))
         self.reset_parameters(generator)
 
@@ -126,6 +127,11 @@ class MixedSpace(LogitMixture):
             norm.copy_(table.norm())
         for table in self.biases:
             table.zero_()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        put_together(list(self.weights))
+        return self
 
     @torch.no_grad()
     def take(self, space: WeightSpace) -> None:

@@ -18,10 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equimorph.groups import Orbits, Representation, Subgroup, kernel_images
+from equimorph.groups import Orbits, Representation, Subgroup, kernel_images, kernel_orbits
+from equimorph.spaces.tables import SharedTables
+
+_CACHED = 2**17  # numbers, of which a few times as many fit into a core's own cache
 
 
-class MixedExpansion(nn.Module):
+class MixedExpansion(SharedTables):
     """The weighted sum of expansions of several tables, whose norms may be held. Holds index tables and no state.
 
     Args:
@@ -38,19 +41,10 @@ class MixedExpansion(nn.Module):
     index: Tensor
     bags: Tensor
     bag_starts: Tensor
-    row_members: Tensor
 
     def __init__(self, members: Sequence[Orbits]) -> None:
-        super().__init__()
-        firsts = np.cumsum([0, *(orbits.num_orbits for orbits in members)])
-        index = np.stack([orbits.index + first for orbits, first in zip(members, firsts[:-1], strict=True)], axis=1)
-        num_entries = len(index)
-        bags = np.concatenate([orbits.members[orbits.members < num_entries] for orbits in members])
-        sizes = np.concatenate([orbits.sizes for orbits in members])
-        row_members = np.repeat(np.arange(len(members)), np.diff(firsts))
-        starts = np.cumsum([0, *sizes])[:-1]
-        for name, array in (("index", index), ("bags", bags), ("bag_starts", starts), ("row_members", row_members)):
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
+        key = tuple((orbits.subgroup, orbits.shape) for orbits in members)
+        super().__init__(("mixed expansion", key), lambda: _stacked_tables(members))
 
     def forward(self, tables: Sequence[Tensor], scales: Tensor, norms: Tensor | None = None) -> Tensor:
         """The sum of  s_i E_{H_i}(w_i),  or of  s_i E_{H_i}(w_i nu_i / |w_i|)  where norms are given.
@@ -62,13 +56,17 @@ class MixedExpansion(nn.Module):
         Returns:
             Rows, shape (entries, columns).
         """
-        sizes = [len(table) for table in tables]
-        stacked = torch.cat(list(tables))
-        indices = (self.index, self.bags, self.bag_starts, self.row_members)
-        return _MixedExpand.apply(stacked, scales, norms, sizes, *indices)  # type: ignore[no-any-return]
+        factors, squares = torch.ones_like(scales), None
+        if norms is not None:
+            with torch.no_grad():
+                squares = torch.stack([torch.linalg.vector_norm(table, dim=1).square().sum() for table in tables])
+                squares = squares.clamp_min(torch.finfo(squares.dtype).tiny)
+                factors = norms / squares.sqrt()
+        indices = (self.index, self.bags, self.bag_starts)
+        return _MixedExpand.apply(scales, factors, squares, *indices, *tables)  # type: ignore[no-any-return]
 
 
-class MixedProjection(nn.Module):
+class MixedProjection(SharedTables):
     """The weighted sum of projections of one kernel:  V[e] -> sum_g c_g V[g e],  c_g = sum_i s_i [g in H_i] / |H_i|.
 
     Holds index tables and no state.
@@ -87,6 +85,9 @@ class MixedProjection(nn.Module):
     """
 
     images: Tensor
+    bags: Tensor
+    bag_starts: Tensor
+    sizes: Tensor
     memberships: Tensor
     orders: Tensor
 
@@ -97,20 +98,19 @@ class MixedProjection(nn.Module):
         source: Representation,
         kernel_size: tuple[int, ...],
     ) -> None:
-        super().__init__()
-        joined = reduce(operator.or_, members)
-        used = sorted(set().union(*(member.indices for member in members)))
+        super().__init__(
+            ("mixed projection", tuple(members), target, source, kernel_size),
+            lambda: _union_tables(members, target, source, kernel_size),
+        )
         self.acts_freely = "regular" in (target, source)
-        memberships = [[int(g in member) for member in members] for g in used]
-        images = kernel_images(joined, target, source, kernel_size)[np.searchsorted(joined.indices, used)]
-        self.register_buffer("images", torch.from_numpy(np.ascontiguousarray(images.T)), persistent=False)
-        # Integers, which a module that is converted to another precision keeps as they are.
-        self.register_buffer("memberships", torch.tensor(memberships), persistent=False)
-        self.register_buffer("orders", torch.tensor([member.order for member in members]), persistent=False)
+        orbits = [kernel_orbits(member, target, source, kernel_size) for member in members]
+        self.num_orbits = tuple(one.num_orbits for one in orbits)
 
     def forward(self, rows: Tensor, scales: Tensor) -> Tensor:
         """From rows (entries, columns) of V, and a number for each member, to rows of the mixture."""
-        return _MixedProject.apply(rows, self._elements(scales), self.images)  # type: ignore[no-any-return]
+        elements = self._elements(scales.detach())
+        tables = (self.images, self.bags, self.bag_starts, self.sizes)
+        return _MixedProject.apply(rows, scales, elements, *tables, self.num_orbits)  # type: ignore[no-any-return]
 
     def variance(self, scales: Tensor) -> float:
         """Var W for a V of independent entries of variance one, the mean over all entries of W.
@@ -129,77 +129,144 @@ class MixedProjection(nn.Module):
         return (self.memberships * (scales / self.orders)).sum(1)
 
 
+def _union_tables(
+    members: Sequence[Subgroup], target: Representation, source: Representation, kernel_size: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """For each entry its image under every element of the union, which members hold that element, and their orders;
+    for each orbit of every member its entries, as bags, and their number."""
+    joined = reduce(operator.or_, members)
+    used = sorted(set().union(*(member.indices for member in members)))
+    images = kernel_images(joined, target, source, kernel_size)[np.searchsorted(joined.indices, used)]
+    orbits = [kernel_orbits(member, target, source, kernel_size) for member in members]
+    stacked = _stacked_tables(orbits)
+    return {
+        "images": torch.tensor(images.T, dtype=torch.int32).contiguous(),
+        "bags": stacked["bags"],
+        "bag_starts": stacked["bag_starts"],
+        "sizes": torch.tensor(np.concatenate([one.sizes for one in orbits])),
+        "memberships": torch.tensor([[int(g in member) for member in members] for g in used]),
+        "orders": torch.tensor([member.order for member in members]),
+    }
+
+
 def _weighted_bags(rows: Tensor, index: Tensor, scales: Tensor) -> Tensor:
     """out[e] = sum_j scales[j] rows[index[e, j]]."""
     weights = scales.to(rows.dtype).expand(index.shape).contiguous()
-    return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
+    return F.embedding_bag(index, rows.detach(), mode="sum", per_sample_weights=weights)
+
+
+def _stacked_tables(members: Sequence[Orbits]) -> dict[str, Tensor]:
+    """For each entry its row in the stacked tables of all members, and for each of those rows its entries, as bags."""
+    firsts = np.cumsum([0, *(orbits.num_orbits for orbits in members)])
+    index = np.stack([orbits.index + first for orbits, first in zip(members, firsts[:-1], strict=True)], axis=1)
+    bags = np.concatenate([orbits.members[orbits.members < len(index)] for orbits in members])
+    sizes = np.concatenate([orbits.sizes for orbits in members])
+    found = {"index": index, "bags": bags, "bag_starts": np.cumsum(sizes) - sizes}
+    return {name: torch.tensor(table, dtype=torch.int32) for name, table in found.items()}
+
+
+def put_together(tables: Sequence[nn.Parameter]) -> None:
+    """Move tables, in place, one behind the other in memory, from where they need no copy to be stacked."""
+    if len({(table.device, table.dtype, table.shape[1:]) for table in tables}) == 1 and not tables[0].is_meta:
+        parts = torch.cat([table.detach() for table in tables]).split([len(table) for table in tables])
+        for table, part in zip(tables, parts, strict=True):
+            table.data = part
+
+
+def _stacked(tables: Sequence[Tensor]) -> Tensor:
+    """All rows of all tables; the memory of the tables itself where they were put together."""
+    tables = [table.detach() for table in tables]
+    if not torch.compiler.is_compiling():
+        ends = [table.data_ptr() + table.nbytes for table in tables]
+        follow = all(table.data_ptr() == end for table, end in zip(tables[1:], ends, strict=False))
+        one_memory = len({table.untyped_storage().data_ptr() for table in tables}) == 1
+        if one_memory and follow and all(table.is_contiguous() for table in tables):
+            return tables[0].as_strided((sum(len(table) for table in tables), *tables[0].shape[1:]), tables[0].stride())
+    return torch.cat(tables)
+
+
+def _inner_product(one: Tensor, other: Tensor) -> Tensor:
+    """The sum of all products, in parts that stay in a processor's cache."""
+    size = max(1, _CACHED // one.shape[1]) if one.device.type == "cpu" else len(one)
+    parts = zip(one.split(size), other.split(size), strict=True)
+    return torch.cat([(part * beside).sum(1) for part, beside in parts]).sum()
 
 
 class _MixedExpand(torch.autograd.Function):
-    """One function for the sum and the division by norms, whose own gradient would read and write all tables thrice."""
+    """One function for the sum and the division by norms, whose own gradient would read and write all tables thrice.
+
+    The factors nu_i / |w_i| are handed in, for they need no graph: the gradient knows what they depend on.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        table: Tensor,
         scales: Tensor,
-        norms: Tensor | None,
-        sizes: list[int],
+        factors: Tensor,
+        squares: Tensor | None,
         index: Tensor,
         bags: Tensor,
         bag_starts: Tensor,
-        row_members: Tensor,
+        *tables: Tensor,
     ) -> Tensor:
-        factors, squares = torch.ones_like(scales), None
-        if norms is not None:
-            squares = _sum_by_member(torch.linalg.vector_norm(table, dim=1).square(), sizes)
-            squares = squares.clamp_min(torch.finfo(squares.dtype).tiny)
-            factors = norms / squares.sqrt()
-        ctx.save_for_backward(table, scales, factors, squares, bags, bag_starts, row_members)
-        ctx.sizes = sizes
-        return _weighted_bags(table, index, scales * factors)
+        return _weighted_bags(_stacked(tables), index, scales * factors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        scales, factors, squares, _, *rest = inputs
+        ctx.save_for_backward(scales, factors, squares, *rest)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        table, scales, factors, squares, bags, bag_starts, row_members = ctx.saved_tensors
-        sums = F.embedding_bag(bags, gradients[0].contiguous(), bag_starts, mode="sum")  # E_H^T of every member
+        scales, factors, squares, bags, bag_starts, *tables = ctx.saved_tensors
+        stacked = F.embedding_bag(bags, gradients[0].contiguous(), bag_starts, mode="sum")
+        sums = stacked.split([len(table) for table in tables])  # E_H^T of every member
         # <E_H^T(gradient), w>, which both the scales and the norms need.
-        products = _sum_by_member((sums * table).sum(1), ctx.sizes)
-        table_gradient = None
-        if ctx.needs_input_grad[0]:
-            applied = scales * factors
-            table_gradient = sums.mul_(applied.to(sums.dtype)[row_members, None])
-            if squares is not None:
-                along = (applied * products / squares).to(sums.dtype)
-                table_gradient.addcmul_(table, along[row_members, None], value=-1)
-        scale_gradient = (products * factors).to(scales.dtype) if ctx.needs_input_grad[1] else None
-        return table_gradient, scale_gradient, None, None, None, None, None, None
-
-
-def _sum_by_member(values: Tensor, sizes: list[int]) -> Tensor:
-    return torch.stack([part.sum() for part in values.split(sizes)])
+        products = torch.stack([_inner_product(total, table) for total, table in zip(sums, tables, strict=True)])
+        if any(ctx.needs_input_grad[6:]):
+            applied = (scales * factors).to(stacked.dtype)
+            along = torch.zeros_like(products) if squares is None else products / squares
+            for total, table, share, part in zip(sums, tables, applied, along.to(stacked.dtype), strict=True):
+                if squares is not None:
+                    total.addcmul_(table, part, value=-1)
+                total.mul_(share)
+        scale_gradient = (products * factors).to(scales.dtype) if ctx.needs_input_grad[0] else None
+        return scale_gradient, None, None, None, None, None, *sums
 
 
 class _MixedProject(torch.autograd.Function):
+    """The sum of projections, with its gradient for the scales:  <V', P_H V> = sum of E_H^T V' E_H^T V / |orbit|."""
+
     @staticmethod
-    def forward(rows: Tensor, elements: Tensor, images: Tensor) -> Tensor:
+    def forward(
+        rows: Tensor,
+        scales: Tensor,
+        elements: Tensor,
+        images: Tensor,
+        bags: Tensor,
+        bag_starts: Tensor,
+        sizes: Tensor,
+        num_orbits: tuple[int, ...],
+    ) -> Tensor:
         return _weighted_bags(rows, images, elements)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, num_orbits = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.num_orbits = num_orbits
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        rows, elements, images = ctx.saved_tensors
+        rows, scales, elements, images, bags, bag_starts, sizes = ctx.saved_tensors
         gradient = gradients[0].contiguous()
-        row_gradient = element_gradient = None
+        row_gradient = scale_gradient = None
         if ctx.needs_input_grad[0]:
             # The transpose sums over inverses, and subgroups hold each element's inverse with the same weight.
             row_gradient = _weighted_bags(gradient, images, elements)
         if ctx.needs_input_grad[1]:
-            products = [(gradient * rows.index_select(0, images[:, g])).sum() for g in range(images.shape[1])]
-            element_gradient = torch.stack(products).to(elements.dtype)
-        return row_gradient, element_gradient, None
+            sums, others = (F.embedding_bag(bags, one.detach(), bag_starts, mode="sum") for one in (gradient, rows))
+            products = sums.mul_(others).sum(1) / sizes
+            scale_gradient = torch.stack([part.sum() for part in products.split(ctx.num_orbits)]).to(scales.dtype)
+        return row_gradient, scale_gradient, *[None] * 6

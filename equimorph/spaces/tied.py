@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from equimorph.groups import Orbits, Subgroup
 from equimorph.spaces._base import KernelShape, WeightSpace
+from equimorph.spaces.dense import DenseExpansion
 from equimorph.spaces.expansion import Expansion
 
 
@@ -47,10 +48,11 @@ class TiedSpace(WeightSpace):
     ) -> None:
         super().__init__(shape)
         self.subgroup = subgroup
-        self.weight_expansion = Expansion(shape.orbits(subgroup)).to(device)
+        self.dense_expansion = DenseExpansion(shape.orbits(subgroup), shape.format).to(device)
         self.bias_expansion = Expansion(shape.bias_orbits(subgroup)).to(device) if bias else None
-        num_orbits = self.weight_expansion.orbits.num_orbits
-        self.weight = nn.Parameter(torch.empty(num_orbits, shape.columns, device=device, dtype=dtype))
+        self.weight = nn.Parameter(
+            torch.empty(self.weight_expansion.orbits.num_orbits, shape.columns, device=device, dtype=dtype)
+        )
         if self.bias_expansion is None:
             self.register_parameter("bias", None)
         else:
@@ -63,10 +65,20 @@ class TiedSpace(WeightSpace):
         """H."""
         return self.subgroup
 
+    @property
+    def weight_expansion(self) -> Expansion:
+        """E_H to rows."""
+        return self.dense_expansion.rows
+
     def rows(self) -> Tensor:
         """E_H(w)."""
         rows: Tensor = self.weight_expansion(self.weight)
         return rows
+
+    def dense_weight(self, *, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
+        """E_H(w) as a convolution weight, without rows in between."""
+        weight: Tensor = self.dense_expansion(self.weight, dtype=dtype, channels_last=channels_last)
+        return weight
 
     def bias_rows(self) -> Tensor | None:
         """E_H(b)."""

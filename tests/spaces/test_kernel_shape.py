@@ -24,7 +24,7 @@ def test_a_regular_field_has_one_channel_per_element_and_a_trivial_one_a_single(
 def test_dense_weight_puts_each_entry_where_its_field_element_and_offset_say(kernel_size):
     shape = KernelShape(D4, 3, 2, kernel_size)
     rows = torch.arange(64 * math.prod(kernel_size) * 6.0).view(-1, 6)
-    dense = dense_from_rows(rows, shape)
+    dense = dense_from_rows(rows, shape.format)
     assert dense.shape == (24, 16, *kernel_size)
     for row, values in enumerate(rows):
         entry, offset = divmod(row, math.prod(kernel_size))

@@ -82,7 +82,7 @@ def project_values(layer: SpaceLayer, weight: Tensor, bias: Tensor | None) -> fl
     space = layer.space
     assert isinstance(space, TiedSpace)
     shape = space.shape
-    rows = rows_from_dense(weight.reshape(shape.out_channels, shape.in_channels, *shape.kernel_size), shape)
+    rows = rows_from_dense(weight.reshape(shape.format.weight_shape), shape.format)
     space.weight.copy_(space.weight_expansion.mean_over_orbits(rows))
     if space.bias is not None and space.bias_expansion is not None and bias is not None:
         bias_rows = bias.view(shape.out_fields, -1).T.contiguous()

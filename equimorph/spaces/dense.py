@@ -1,0 +1,260 @@
+"""From rows of index triples to a dense kernel in the memory layout that a convolution wants, and gradients back.
+
+    rows (g, u, delta) x (o, c)    <->    W (o, g) (c, u) (delta)        torch's contiguous layout
+                                          W (o, g) (delta) (c, u)        channels last
+
+A kernel is cut into blocks, one for each (o, g), in which c runs fastest; either layout is the transposition of every
+block. So all copies are of pieces of rows or of transposed blocks, at the speed of memory, where a strided copy of
+single entries takes several times as long.
+
+Each fast path has a plain one of ordinary indexing beside it. It is what `torch.compile` sees, and fuses by itself;
+what runs on devices that lack these kernels; and what the tests compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from equimorph.groups import Orbits
+from equimorph.spaces.expansion import Expansion
+from equimorph.spaces.tables import SharedTables
+
+_FAST_DEVICES = ("cpu", "cuda")
+
+
+class KernelFormat(NamedTuple):
+    """The sizes of a dense kernel W[(o, g), (c, u)](delta), as plain numbers, which a compiler can read."""
+
+    out_fields: int
+    num_out: int
+    in_fields: int
+    num_in: int
+    kernel_size: tuple[int, ...]
+
+    @property
+    def out_channels(self) -> int:
+        """Of the convolution weight."""
+        return self.out_fields * self.num_out
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Of the convolution weight."""
+        return (self.out_channels, self.in_fields * self.num_in, *self.kernel_size)
+
+
+class DenseExpansion(SharedTables):
+    """E_H from a table straight to the dense kernel: one gather of pieces of rows, one transposition of blocks.
+
+    Holds index tables and no state.
+
+    Args:
+        orbits: Which entries are held equal.
+        format: The sizes of the kernel.
+    Example:
+        >>> import torch
+        >>> from equimorph.groups import group, kernel_orbits
+        >>> flip = group("D4").subgroup("D1")
+        >>> orbits = kernel_orbits(flip, "trivial", "trivial", (1, 3))
+        >>> expansion = DenseExpansion(orbits, KernelFormat(1, 1, 1, 1, (1, 3)))
+        >>> expansion(torch.tensor([[5.0], [7.0]])).tolist()
+        [[[[5.0, 7.0, 5.0]]]]
+    """
+
+    gather: Tensor
+    bags: Tensor
+    bag_starts: Tensor
+
+    def __init__(self, orbits: Orbits, format: KernelFormat) -> None:
+        super().__init__(
+            ("dense expansion", orbits.subgroup, orbits.shape, format.out_fields),
+            lambda: _pieces(orbits, format.out_fields),
+        )
+        self.format = format
+        self.rows = Expansion(orbits)
+
+    def forward(self, table: Tensor, *, dtype: torch.dtype | None = None, channels_last: bool = False) -> Tensor:
+        """E_H(w) as a convolution weight.
+
+        Args:
+            table: Shape (orbits, out_fields * in_fields).
+            dtype: Of the weight; that of the table when left out. The gradient is summed in the table's.
+            channels_last: Whether the weight's memory is laid out as that of images with channels last.
+        """
+        dtype = table.dtype if dtype is None else dtype
+        if table.device.type not in _FAST_DEVICES or torch.compiler.is_compiling():
+            return dense_from_rows(self.rows(table), self.format, dtype=dtype, channels_last=channels_last)
+        tables = (self.gather, self.bags, self.bag_starts)
+        return _ExpandToDense.apply(table, *tables, self.format, dtype, channels_last)  # type: ignore[no-any-return]
+
+
+def dense_from_rows(
+    rows: Tensor, format: KernelFormat, *, dtype: torch.dtype | None = None, channels_last: bool = False
+) -> Tensor:
+    """From rows (g, u, *delta) x columns (o, c) to a convolution weight; arguments as of `DenseExpansion`."""
+    dtype = rows.dtype if dtype is None else dtype
+    return _ToDense.apply(rows, format, dtype, channels_last)  # type: ignore[no-any-return]
+
+
+def rows_from_dense(weight: Tensor, format: KernelFormat) -> Tensor:
+    """The inverse of `dense_from_rows`, of a weight in any layout."""
+    return _FromDense.apply(weight, format, weight.dtype)  # type: ignore[no-any-return]
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether a batch of images or volumes has its channels last in memory, and is not contiguous all the same."""
+    if x.ndim not in (4, 5) or x.is_contiguous():
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+
+
+def transposed_blocks(blocks: Tensor) -> Tensor:
+    """From (blocks, a, b) to (blocks, b, a), both contiguous."""
+    number, a, b = blocks.shape
+    if a == 1 or b == 1:
+        return blocks.view(number, b, a)
+    if blocks.device.type == "cpu" and blocks.dtype is torch.float32 and not torch.compiler.is_compiling():
+        # A shuffle of channels, a groups of b, is this transposition at each pixel. PyTorch has vectorised it for
+        # images with channels last; its strided copies take two to five times as long.
+        pixels = blocks.view(1, number, 1, a * b).permute(0, 3, 1, 2)
+        return torch.native_channel_shuffle(pixels, a).permute(0, 2, 3, 1).reshape(number, b, a)
+    return blocks.transpose(1, 2).contiguous()
+
+
+def _pieces(orbits: Orbits, out_fields: int) -> dict[str, Tensor]:
+    """Rows are cut into one piece for each out field: where each piece (o, g, u, delta) of the kernel comes from among
+    the pieces (orbit, o) of the table, and for each of the latter its members among the former."""
+    num_entries = len(orbits.index)
+    fields = torch.arange(out_fields, dtype=torch.int32)[:, None]
+    gather = torch.tensor(orbits.index, dtype=torch.int32) * out_fields + fields
+    members = torch.tensor(orbits.members, dtype=torch.int32)[:, None]
+    bags = (members + num_entries * fields)[(members < num_entries).expand(-1, out_fields, -1)]
+    sizes = torch.tensor(orbits.sizes, dtype=torch.int32).repeat_interleave(out_fields)
+    return {"gather": gather.flatten(), "bags": bags, "bag_starts": (sizes.cumsum(0) - sizes).to(torch.int32)}
+
+
+def _dense_from_blocks(blocks: Tensor, format: KernelFormat, channels_last: bool) -> Tensor:
+    """From (o, g, u, delta, c) in memory to a weight."""
+    out_channels, in_channels, *kernel_size = format.weight_shape
+    if not channels_last:
+        return transposed_blocks(blocks.view(out_channels, -1, format.in_fields)).view(format.weight_shape)
+    turned = transposed_blocks(blocks.view(out_channels, format.num_in, -1))
+    return turned.view(out_channels, *kernel_size, in_channels).movedim(-1, 1)
+
+
+def _blocks_from_dense(weight: Tensor, format: KernelFormat) -> Tensor:
+    """From a weight to (o, g, u, delta, c) in memory, as (all but c, c)."""
+    if is_channels_last(weight):
+        blocks = weight.movedim(1, -1).reshape(format.out_channels, -1, format.num_in)
+    else:
+        blocks = weight.reshape(format.out_channels, format.in_fields, -1)
+    return transposed_blocks(blocks).view(-1, format.in_fields)
+
+
+class _ToDense(torch.autograd.Function):
+    @staticmethod
+    def forward(rows: Tensor, format: KernelFormat, dtype: torch.dtype, channels_last: bool) -> Tensor:
+        rows = rows.to(dtype).view(-1, format.out_fields, format.in_fields)
+        return _dense_from_blocks(rows.transpose(0, 1).contiguous(), format, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.format, ctx.dtype = inputs[1], inputs[0].dtype
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return _FromDense.apply(gradients[0], ctx.format, ctx.dtype), None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+        return _one_by_one(_ToDense.apply, in_dims, inputs)
+
+
+class _FromDense(torch.autograd.Function):
+    @staticmethod
+    def forward(weight: Tensor, format: KernelFormat, dtype: torch.dtype) -> Tensor:
+        blocks = _blocks_from_dense(weight, format).to(dtype).view(format.out_fields, -1, format.in_fields)
+        return blocks.transpose(0, 1).reshape(-1, format.out_fields * format.in_fields)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.format, ctx.dtype, ctx.channels_last = inputs[1], inputs[0].dtype, is_channels_last(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _ToDense.apply(gradients[0], ctx.format, ctx.dtype, ctx.channels_last), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+        return _one_by_one(_FromDense.apply, in_dims, inputs)
+
+
+class _ExpandToDense(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        table: Tensor,
+        gather: Tensor,
+        bags: Tensor,
+        bag_starts: Tensor,
+        format: KernelFormat,
+        dtype: torch.dtype,
+        channels_last: bool,
+    ) -> Tensor:
+        pieces = table.detach().to(dtype).reshape(-1, format.in_fields)
+        return _dense_from_blocks(pieces.index_select(0, gather), format, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        table, *tables = inputs[:4]
+        ctx.save_for_backward(*tables)
+        ctx.format, ctx.dtype = inputs[4], table.dtype
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _SumFromDense.apply(gradients[0], *ctx.saved_tensors, ctx.format, ctx.dtype), *[None] * 6
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+        return _one_by_one(_ExpandToDense.apply, in_dims, inputs)
+
+
+class _SumFromDense(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        weight: Tensor, gather: Tensor, bags: Tensor, bag_starts: Tensor, format: KernelFormat, dtype: torch.dtype
+    ) -> Tensor:
+        pieces = _blocks_from_dense(weight.detach(), format).to(dtype)
+        sums = F.embedding_bag(bags, pieces, bag_starts, mode="sum")
+        return sums.view(-1, format.out_fields * format.in_fields)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        weight, *tables = inputs[:4]
+        ctx.save_for_backward(*tables)
+        ctx.format, ctx.dtype, ctx.channels_last = inputs[4], weight.dtype, is_channels_last(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        layout = ctx.format, ctx.dtype, ctx.channels_last
+        return _ExpandToDense.apply(gradients[0], *ctx.saved_tensors, *layout), *[None] * 5
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+        return _one_by_one(_SumFromDense.apply, in_dims, inputs)
+
+
+def _one_by_one(
+    function: Callable[..., Tensor], in_dims: tuple[Any, ...], inputs: tuple[Any, ...]
+) -> tuple[Tensor, int]:
+    """What `torch.vmap` needs of functions whose operations it does not know: one call for each sample."""
+    is_batched = [isinstance(x, Tensor) and dim is not None for x, dim in zip(inputs, in_dims, strict=True)]
+    unbound = [x.unbind(dim) for x, dim, is_one in zip(inputs, in_dims, is_batched, strict=True) if is_one]
+    outputs = []
+    for sample in zip(*unbound, strict=True):
+        parts = iter(sample)
+        outputs.append(function(*(next(parts) if is_one else x for x, is_one in zip(inputs, is_batched, strict=True))))
+    return torch.stack(outputs), 0
