@@ -139,9 +139,7 @@ def step(layer: nn.Module, x: Tensor, gradient: Tensor, autocast: torch.dtype | 
 
 def main() -> None:
     options = parser(__doc__, rounds=25)
-    options.add_argument(
-        "--shapes", default="8x28x64,16x14x64,32x7x64,32x7x16", help="fields x side x batch"
-    )
+    options.add_argument("--shapes", default="8x28x64,16x14x64,32x7x64,32x7x16", help="fields x side x batch")
     options.add_argument("--autocast", choices=list(WITH), default="", help="automatic mixed precision")
     options.add_argument("--channels-last", action="store_true", help="images laid out with channels last")
     arguments = options.parse_args()

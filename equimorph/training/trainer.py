@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from equimorph.data import Augmentation, ImageData, Split
 from equimorph.data.targets import as_target
 from equimorph.errors import ConfigurationError, DivergedError
+from equimorph.layers import frozen_kernels
 from equimorph.morphisms import parameter_groups
 from equimorph.morphisms.reinitialize import seeded
 from equimorph.training.architecture import ArchitectureSteps
@@ -247,7 +248,8 @@ class Trainer:
     def _predict(self, network: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
         network.eval()
         device = self.fabric.device
-        outputs = [network(self.data.standardize(x.to(device), self.dtype)) for x, _ in split.in_order(_EVALUATED)]
+        with frozen_kernels(network):
+            outputs = [network(self.data.standardize(x.to(device), self.dtype)) for x, _ in split.in_order(_EVALUATED)]
         return torch.cat(outputs), as_target(split.y.to(device), self.dtype)
 
     def _weights(self, samples: Split) -> Tensor | None:
