@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from equimorph.data.resizing import area_averaged
+from equimorph.data.sending import constants
 from equimorph.data.splits import check_seed, divide
 from equimorph.data.stream import Stream, mean_and_std_of
 from equimorph.data.targets import Targets, check_targets, kind_of, smaller_maps, strata
@@ -179,8 +180,7 @@ class ImageData:
     def standardize(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """(x - mean) / std per channel, for raw samples (batch, channels, *spatial)."""
         shape = (1, -1, *([1] * self.dim))
-        mean = torch.tensor(self.mean, dtype=dtype, device=x.device).view(shape)
-        std = torch.tensor(self.std, dtype=dtype, device=x.device).view(shape)
+        mean, std = (constants(tuple(values), dtype, x.device).view(shape) for values in (self.mean, self.std))
         return (x.to(dtype) - mean) / std
 
     def resized(self, size: int) -> ImageData:

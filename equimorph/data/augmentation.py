@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from equimorph.data.resampling import places_of, random_turns, resampled, resampled_maps, uniform
+from equimorph.data.sending import sent
 from equimorph.errors import ConfigurationError, ShapeError
 from equimorph.groups import Group, Subgroup, group
 from equimorph.layers.features import transform
@@ -169,7 +170,8 @@ class Augmentation:
         if self.intensity:
             gain, offset = (self.intensity * uniform(len(x), generator=generator) for _ in range(2))
             shape = (-1, *([1] * (x.ndim - 1)))
-            x = (1 + gain).to(x).view(shape) * x + offset.to(x).view(shape)
+            gain, offset = (sent(one, x.device, x.dtype).view(shape) for one in (1 + gain, offset))
+            x = gain * x + offset
         return x
 
     def _draw_places(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -252,7 +254,7 @@ def _moved(x: Tensor, drawn: Tensor, subgroup: Subgroup) -> Tensor:
     moved = torch.empty_like(x, memory_format=torch.contiguous_format)
     for position, element in enumerate(subgroup.indices):
         # Found on the CPU: counting them on a GPU would make it wait.
-        chosen = (drawn == position).nonzero()[:, 0].to(x.device)
+        chosen = sent((drawn == position).nonzero()[:, 0], x.device)
         if len(chosen):
             moved[chosen] = transform(x[chosen], element, subgroup.group, "trivial")
     return moved

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equimorph.data.sending import sent
+
 
 def uniform(*shape: int, generator: torch.Generator) -> Tensor:
     """Numbers uniform in [-1, 1], float64, on the CPU."""
@@ -58,7 +60,7 @@ def resampled(x: Tensor, places: Tensor, padding: str, *, mode: Literal["bilinea
     """y(p) = x(M^-1 (p - t)), linear along each axis or from the nearest pixel, for the places of `places_of`."""
     if x.ndim == 3:
         return resampled(x[:, :, None], places, padding, mode=mode)[:, :, 0]
-    grid = F.affine_grid(places.to(x), list(x.shape), align_corners=False)
+    grid = F.affine_grid(sent(places, x.device, x.dtype), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
@@ -72,7 +74,7 @@ def resampled_maps(y: Tensor, places: Tensor, padding: str, *, outside: Tensor, 
         outside: What comes in where the samples have their mean, a scalar or shape (k, *ones); used with zeros only.
         dtype: Floating, for the reading of classes.
     """
-    outside = outside.to(y)
+    outside = sent(outside, y.device, y.dtype)
     if y.is_floating_point():
         return resampled(y - outside, places, padding) + outside
     moved = resampled((y - outside)[:, None].to(dtype), places, padding, mode="nearest")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from equimorph.data import ImageData, Split
 from equimorph.data.augmentation import Augmentation
+from equimorph.data.sending import sent
 from equimorph.data.stream import AheadOfSteps, Stream
 from equimorph.data.targets import IGNORED, as_target
 from equimorph.errors import ConfigurationError
@@ -66,9 +67,8 @@ class Batches:
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Standardised samples and targets of a step of the lineage."""
         chosen = self._order.at(step)
-        y = as_target(self.samples.y[chosen].to(self.device, non_blocking=True), self.dtype)
-        x = self.samples.x[chosen] if self._ahead is None else self._ahead.at(step)
-        x = x.to(self.device, non_blocking=True)
+        y = as_target(sent(self.samples.y[chosen], self.device), self.dtype)
+        x = sent(self.samples.x[chosen] if self._ahead is None else self._ahead.at(step), self.device)
         if self.augmentation is None:
             return self.data.standardize(x, self.dtype), y
         generator = derived_generator(self.seed, SeedBranch.AUGMENTATION, step)
