@@ -27,6 +27,7 @@ from equimorph.cli.options import (
     make_strategy,
     make_training,
 )
+from equimorph.cli.process import keep_freed_memory
 from equimorph.cli.progress import ProgressBar
 from equimorph.cli.reading import HOW_READ
 from equimorph.errors import ConfigurationError, DivergedError, RunFolderError
@@ -69,6 +70,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> int:
     """Run what is not there yet, and write the csv, the page and the table after each run."""
+    keep_freed_memory()
     if options.seeds < 1:
         raise ConfigurationError(f"compare: --seeds is {options.seeds}; it must be at least one.")
     given = split_names(options.strategies)

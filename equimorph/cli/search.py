@@ -21,6 +21,7 @@ from equimorph.cli.options import (
     make_strategy,
     make_training,
 )
+from equimorph.cli.process import keep_freed_memory
 from equimorph.cli.progress import ProgressBar, TensorBoardLog, Together
 from equimorph.errors import DivergedError
 from equimorph.inspection import mixture_shares, sites
@@ -49,6 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> int:
     """Search, write the page, and say what was found."""
+    keep_freed_memory()
     RunFolder.check_absent(options.out)  # before the data are read
     training = make_training(options, options.seed)
     strategy = make_strategy(options.strategy, options)
