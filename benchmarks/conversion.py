@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import platform
 import statistics
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import machine, seconds
 from torch import nn
 
 import equimorph as em
@@ -57,16 +55,6 @@ def resnet18(num_classes: int = 1000) -> nn.Module:
         parts += [Block(entering, leaving, stride), Block(leaving, leaving, 1)]
         entering = leaving
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes))
-
-
-def seconds(work: Callable[[], object], device: str) -> float:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -109,11 +97,9 @@ def main() -> None:
     ratios = {
         name: statistics.median(a / b for a, b in zip(taken[name], taken["ordinary"], strict=True)) for name in runs
     }
-    machine = f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
-    if device.startswith("cuda"):
-        machine = torch.cuda.get_device_name()
+    told = machine(device)
     sizes = {name: sum(p.numel() for p in one.parameters()) for name, one in (("before", ordinary), ("after", network))}
-    print(f"{machine}, PyTorch {torch.__version__}, ResNet-18 -> {arguments.group} at {arguments.image_size}")
+    print(f"{told}, PyTorch {torch.__version__}, ResNet-18 -> {arguments.group} at {arguments.image_size}")
     print(f"parameters          {sizes['before']:,} -> {sizes['after']:,}")
     print(f"equivariance error  {network.conversion.error:.1e} (exact: {network.conversion.exact})")
     print(f"conversion          {converting:.2f} s")
@@ -123,7 +109,7 @@ def main() -> None:
     )
     if arguments.json is not None:
         figures = {
-            "machine": machine,
+            "machine": told,
             "torch": torch.__version__,
             "group": arguments.group,
             "image_size": arguments.image_size,

@@ -10,14 +10,11 @@ ratio of training samples and the median ratio of seconds.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
-import time
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
+from measuring import parser, ratio, report, seconds_in_turns, table
 
 import equimorph as em
 from equimorph.search.differentiable import Differentiable
@@ -41,27 +38,19 @@ def prepared(way: Differentiable, network: torch.nn.Module, trainer: Trainer) ->
     return state, way.training_of(mixture, trainer, trainer.total_steps)
 
 
-def seconds(trainer: Trainer, state: TrainingState, steps: int, how: How) -> float:
-    if trainer.fabric.device.type == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    trainer.advance(state, state.step + steps, batches=how.batches, architecture=how.architecture)
-    if trainer.fabric.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+def stretch(trainer: Trainer, state: TrainingState, steps: int, how: How) -> Callable[[], object]:
+    """So many steps of a training, from where it is."""
+    return lambda: trainer.advance(state, state.step + steps, batches=how.batches, architecture=how.architecture)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image-size", type=int, default=28)
-    parser.add_argument("--fields", default="8,16")
-    parser.add_argument("--depth", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=2, help="training steps between two turns")
-    parser.add_argument("--rounds", type=int, default=5, help="turns that count; one more goes before")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    arguments = parser.parse_args()
+    options = parser(__doc__, rounds=5)
+    options.add_argument("--image-size", type=int, default=28)
+    options.add_argument("--fields", default="8,16")
+    options.add_argument("--depth", type=int, default=8)
+    options.add_argument("--batch-size", type=int, default=64)
+    options.add_argument("--steps", type=int, default=2, help="training steps between two turns")
+    arguments = options.parse_args()
     fields = tuple(int(number) for number in arguments.fields.split(","))
 
     noise = torch.randn(20 * arguments.batch_size, 1, arguments.image_size, arguments.image_size)
@@ -80,32 +69,18 @@ def main() -> None:
     runs = {"static D4": (trainer.start(em.relax(network, "D4")), How())}
     runs |= {"static C1": (trainer.start(em.relax(network, "C1")), How())}
     runs |= {name: prepared(way, network, trainer) for name, way in WAYS.items()}
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(arguments.rounds + 1):
-        for name, (state, how) in runs.items():
-            used = seconds(trainer, state, arguments.steps, how)
-            if turn:  # the first turn warms up
-                taken[name].append(used / arguments.steps)
-
-    machine = f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
-    if trainer.fabric.device.type == "cuda":
-        machine = torch.cuda.get_device_name()
-    rows = []
+    works = {name: stretch(trainer, state, arguments.steps, how) for name, (state, how) in runs.items()}
+    taken = seconds_in_turns(works, rounds=arguments.rounds, device=arguments.device, warm_up=1)
+    rows, figures = [], {}
     for name, (_, how) in runs.items():
-        against = {
-            static: statistics.median(a / b for a, b in zip(taken[name], taken[static], strict=True))
-            for static in ("static D4", "static C1")
-        }
+        against = {static: ratio(taken, name, static) for static in ("static D4", "static C1")}
         samples = how.samples_per_step(trainer) / trainer.batch_size
-        rows.append({"run": name, "samples": samples, "seconds": statistics.median(taken[name]), **against})
-    print(f"{machine}, PyTorch {torch.__version__}, fields {arguments.fields}, batch {arguments.batch_size}\n")
-    print("| run | samples a step, to static | seconds a step | to static D4 | to static C1 |")
-    print("| --- | --- | --- | --- | --- |")
-    for row in rows:
-        ratios = f"{row['static D4']:.2f} | {row['static C1']:.2f}"
-        print(f"| {row['run']} | {row['samples']:.2f} | {row['seconds']:.3f} | {ratios} |")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps({"machine": machine, "torch": torch.__version__, "rows": rows}, indent=1))
+        used = statistics.median(taken[name]) / arguments.steps
+        figures[name] = {"samples": samples, "seconds": used, **against}
+        rows.append([name, f"{samples:.2f}", f"{used:.3f}", *against.values()])
+    head = ["run", "samples a step, to static", "seconds a step", "to static D4", "to static C1"]
+    title = f"Cost of the differentiable search: fields {arguments.fields}, batch {arguments.batch_size}"
+    report({title: table(head, rows)}, figures, arguments)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,9 +25,6 @@ class Kept:
         self.trains = trains
         self._made: dict[Any, tuple[Values, Values]] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        return None
-
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()
 
@@ -43,7 +40,9 @@ class Kept:
                 "call network.eval() before, or train outside (em.shared_kernels is for training)."
             )
         if key not in self._made:
-            with torch.inference_mode(False), torch.set_grad_enabled(self.trains):
+            # Hooks on what is saved, as checkpoints set them, are for what is computed anew in each pass.
+            hooks = torch.autograd.graph.saved_tensors_hooks(_same, _same) if self.trains else nullcontext()
+            with torch.inference_mode(False), torch.set_grad_enabled(self.trains), hooks:
                 values = make()
             self._made[key] = values, tuple(None if one is None else _leaf(one, self.trains) for one in values)
         return self._made[key][1]
@@ -91,7 +90,8 @@ def shared_kernels(network: nn.Module) -> Iterator[None]:
     """Make each dense kernel once for several forward and backward passes, as when gradients are accumulated.
 
     Their gradients are summed over the passes as those of dense kernels, and reach the parameters, where they are added
-    to `grad`, when the context ends without an exception. So it holds one step: clip and step after it, not within.
+    to `grad`, when the context ends without an exception. So it holds one step: clip and step after it, not within. The
+    network is to run as it is, not through `torch.compile`.
 
     Args:
         network: A network or layer.
@@ -123,6 +123,10 @@ def _keeping(network: nn.Module, *, trains: bool) -> Iterator[list[Kept]]:
     finally:
         for module, previous in zip(keepers, before, strict=True):
             module.kept = previous
+
+
+def _same(value: Tensor) -> Tensor:
+    return value
 
 
 def _leaf(value: Tensor, trains: bool) -> Tensor:

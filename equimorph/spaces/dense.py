@@ -14,6 +14,7 @@ what runs on devices that lack these kernels; and what the tests compare with.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ class DenseExpansion(SharedTables):
     def __init__(self, orbits: Orbits, format: KernelFormat) -> None:
         super().__init__(
             ("dense expansion", orbits.subgroup, orbits.shape, format.out_fields),
-            lambda: _pieces(orbits, format.out_fields),
+            partial(_pieces, orbits, format.out_fields),
         )
         self.format = format
         self.rows = Expansion(orbits)
@@ -121,7 +122,8 @@ def transposed_blocks(blocks: Tensor) -> Tensor:
         # A shuffle of channels, a groups of b, is this transposition at each pixel. PyTorch has vectorised it for
         # images with channels last; its strided copies take two to five times as long.
         pixels = blocks.view(1, number, 1, a * b).permute(0, 3, 1, 2)
-        return torch.native_channel_shuffle(pixels, a).permute(0, 2, 3, 1).reshape(number, b, a)
+        turned = torch.native_channel_shuffle(pixels, a).permute(0, 2, 3, 1).reshape(number, b, a)
+        return turned.contiguous()  # which it is, but for tensors without memory, whose shuffle has other strides
     return blocks.transpose(1, 2).contiguous()
 
 
@@ -152,7 +154,7 @@ def _blocks_from_dense(weight: Tensor, format: KernelFormat) -> Tensor:
         blocks = weight.movedim(1, -1).reshape(format.out_channels, -1, format.num_in)
     else:
         blocks = weight.reshape(format.out_channels, format.in_fields, -1)
-    return transposed_blocks(blocks).view(-1, format.in_fields)
+    return transposed_blocks(blocks.contiguous()).view(-1, format.in_fields)
 
 
 class _ToDense(torch.autograd.Function):

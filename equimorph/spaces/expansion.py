@@ -10,6 +10,7 @@ deterministic.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,10 +37,7 @@ class Expansion(SharedTables):
     members: Tensor
 
     def __init__(self, orbits: Orbits) -> None:
-        super().__init__(
-            ("expansion", orbits.subgroup, orbits.shape),
-            lambda: {"index": torch.tensor(orbits.index), "members": torch.tensor(orbits.members)},
-        )
+        super().__init__(("expansion", orbits.subgroup, orbits.shape), partial(_index_tables, orbits))
         self.orbits = orbits
 
     def forward(self, table: Tensor) -> Tensor:
@@ -58,6 +56,10 @@ class Expansion(SharedTables):
     def representatives(self, rows: Tensor) -> Tensor:
         """E_H^-1(V) of rows that are equal along each orbit: its first member, bit for bit."""
         return rows.index_select(0, self.members[:, 0])
+
+
+def _index_tables(orbits: Orbits) -> dict[str, Tensor]:
+    return {"index": torch.tensor(orbits.index), "members": torch.tensor(orbits.members)}
 
 
 def sum_members(rows: Tensor, members: Tensor) -> Tensor:

@@ -26,6 +26,9 @@ class MixedSpace(LogitMixture):
     nu_i is the norm of w_i at initialisation, fixed from then on, so that z and not the size of w_i carries the
     mixture. By linearity a layer needs one convolution with W, whatever the number of members.
 
+    The w_i lie one behind the other in one memory, so that they need no copy to be summed. safetensors' `save_model`
+    refuses that; `save_file(network.state_dict(), ...)` takes it.
+
     Args:
         shape: The shape of the kernels.
         members: H_1, ..., H_m, different subgroups of G.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class MixedExpansion(SharedTables):
 
     def __init__(self, members: Sequence[Orbits]) -> None:
         key = tuple((orbits.subgroup, orbits.shape) for orbits in members)
-        super().__init__(("mixed expansion", key), lambda: _stacked_tables(members))
+        super().__init__(("mixed expansion", key), partial(_stacked_tables, members))
 
     def forward(self, tables: Sequence[Tensor], scales: Tensor, norms: Tensor | None = None) -> Tensor:
         """The sum of  s_i E_{H_i}(w_i),  or of  s_i E_{H_i}(w_i nu_i / |w_i|)  where norms are given.
@@ -62,6 +62,9 @@ class MixedExpansion(SharedTables):
                 squares = torch.stack([torch.linalg.vector_norm(table, dim=1).square().sum() for table in tables])
                 squares = squares.clamp_min(torch.finfo(squares.dtype).tiny)
                 factors = norms / squares.sqrt()
+        if not (torch.is_grad_enabled() and any(one.requires_grad for one in (scales, *tables))):
+            # Besides being shorter: torch.compile hands such functions, of any number of inputs, wrong ones here.
+            return _weighted_bags(_stacked(tables), self.index, scales * factors)
         indices = (self.index, self.bags, self.bag_starts)
         return _MixedExpand.apply(scales, factors, squares, *indices, *tables)  # type: ignore[no-any-return]
 
@@ -100,7 +103,7 @@ class MixedProjection(SharedTables):
     ) -> None:
         super().__init__(
             ("mixed projection", tuple(members), target, source, kernel_size),
-            lambda: _union_tables(members, target, source, kernel_size),
+            partial(_union_tables, members, target, source, kernel_size),
         )
         self.acts_freely = "regular" in (target, source)
         orbits = [kernel_orbits(member, target, source, kernel_size) for member in members]
@@ -167,7 +170,8 @@ def _stacked_tables(members: Sequence[Orbits]) -> dict[str, Tensor]:
 
 def put_together(tables: Sequence[nn.Parameter]) -> None:
     """Move tables, in place, one behind the other in memory, from where they need no copy to be stacked."""
-    if len({(table.device, table.dtype, table.shape[1:]) for table in tables}) == 1 and not tables[0].is_meta:
+    kinds = {(table.device, table.dtype, table.shape[1:]) for table in tables}
+    if len(kinds) == 1 and not tables[0].is_meta and not _lie_together(tables):
         parts = torch.cat([table.detach() for table in tables]).split([len(table) for table in tables])
         for table, part in zip(tables, parts, strict=True):
             table.data = part
@@ -176,13 +180,16 @@ def put_together(tables: Sequence[nn.Parameter]) -> None:
 def _stacked(tables: Sequence[Tensor]) -> Tensor:
     """All rows of all tables; the memory of the tables itself where they were put together."""
     tables = [table.detach() for table in tables]
-    if not torch.compiler.is_compiling():
-        ends = [table.data_ptr() + table.nbytes for table in tables]
-        follow = all(table.data_ptr() == end for table, end in zip(tables[1:], ends, strict=False))
-        one_memory = len({table.untyped_storage().data_ptr() for table in tables}) == 1
-        if one_memory and follow and all(table.is_contiguous() for table in tables):
-            return tables[0].as_strided((sum(len(table) for table in tables), *tables[0].shape[1:]), tables[0].stride())
+    if not torch.compiler.is_compiling() and _lie_together(tables):
+        return tables[0].as_strided((sum(len(table) for table in tables), *tables[0].shape[1:]), tables[0].stride())
     return torch.cat(tables)
+
+
+def _lie_together(tables: Sequence[Tensor]) -> bool:
+    ends = [table.data_ptr() + table.nbytes for table in tables]
+    follow = all(table.data_ptr() == end for table, end in zip(tables[1:], ends, strict=False))
+    one_memory = len({table.untyped_storage().data_ptr() for table in tables}) == 1
+    return one_memory and follow and all(table.is_contiguous() for table in tables)
 
 
 def _inner_product(one: Tensor, other: Tensor) -> Tensor:

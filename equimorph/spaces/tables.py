@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -17,24 +18,28 @@ class SharedTables(nn.Module):
 
     Args:
         key: What the tables follow from, the names of the tables included.
-        make: Computes the tables by name, on the CPU.
+        make: Computes the tables by name, on the CPU; what pickle can save, so no function within a function.
     """
 
     def __init__(self, key: Hashable, make: Callable[[], dict[str, Tensor]]) -> None:
         super().__init__()
-        self._key = key
-        self._take(torch.device("cpu"), make)
+        self._key, self._make = key, make
+        with torch.device("cpu"):  # whatever the default device is: tables are computed from numbers
+            self._take(torch.device("cpu"), make)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = type(self).__new__(type(self))
-        copied.__dict__ = {**self.__dict__, "_buffers": dict(self._buffers)}
+        parts = {name: copy.deepcopy(part, memo) for name, part in self._modules.items()}
+        copied.__dict__ = {**self.__dict__, "_buffers": dict(self._buffers), "_modules": parts}
         return copied
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for part in self.children() if recurse else ():
+            part._apply(fn)
         tables = self._shared.tables
         # Tables are integers: what a conversion can change is the device, and the copy there may exist already.
         device = fn(next(iter(tables.values())).new_empty(0)).device
-        self._take(device, lambda: tables)
+        self._take(device, self._make if next(iter(tables.values())).is_meta else lambda: tables)
         return self
 
     def _take(self, device: torch.device, make: Callable[[], dict[str, Tensor]]) -> None:
