@@ -6,7 +6,7 @@ is the plain export of the free one: the same convolutions, norms, poolings and 
 The memory of a step is the most bytes of tensors that are alive at one moment of it, less those alive before it
 (parameters, their optimizer's state, the batch); on a GPU, what the allocator counts.
 
-    python benchmarks/network_step.py
+    python benchmarks/network_step.py --keep-memory
     python benchmarks/network_step.py --device cuda --fields 16,32 --batch-size 256 --autocast bf16
 """
 
@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import equimorph as em
+from equimorph.cli.process import keep_freed_memory
 
 ORDINARY = "ordinary network"
 STATIC = "static D4"
@@ -120,10 +121,13 @@ def main() -> None:
     options.add_argument("--batch-size", type=int, default=64)
     options.add_argument("--autocast", choices=list(WITH), default="", help="automatic mixed precision")
     options.add_argument("--channels-last", action="store_true", help="images laid out with channels last")
+    options.add_argument("--keep-memory", action="store_true", help="keep freed memory, as `equimorph search` does")
     options.add_argument("--compile", action="store_true", help="all networks through torch.compile")
     arguments = options.parse_args()
     first, second = (int(number) for number in arguments.fields.split(","))
     device, size = arguments.device, arguments.image_size
+    if arguments.keep_memory:
+        assert keep_freed_memory()
 
     x = torch.randn(arguments.batch_size, 1, size, size, device=device)
     y = torch.randint(10, (arguments.batch_size,), device=device)

@@ -29,6 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--format", type=_Name, default="torch", help="torch, torch-export (holds a pickle), or onnx")
     add("--out", type=str | None, default=None, help="the folder to make (default: RUN/export-FORMAT)")
     add("--fold-norms", action="store_true", help="put batch norms into the convolutions before them")
+    add("--fourier", action="store_true", help="wide pointwise layers that commute with all of G as smaller blocks")
     add("--debug", action="store_true", help="show the trace of an error")
 
 
@@ -43,6 +44,7 @@ def run(options: Any) -> int:
         labels=run.labels,
         preprocessing=run.preprocessing,
         fold_norms=options.fold_norms,
+        fourier=options.fourier,
     )
     print(_summary(done))
     return 0

@@ -61,6 +61,7 @@ def export(
     labels: Sequence[str] = (),
     preprocessing: Mapping[str, Any] | None = None,
     fold_norms: bool = False,
+    fourier: bool = False,
 ) -> Export:
     """Write a network so that it can be used without the library.
 
@@ -76,6 +77,7 @@ def export(
         preprocessing: As in `best/preprocessing.json` of a run; when left out, samples are taken as they are. With
             `targets`, "values" or "maps", the outputs are not taken for those of classes.
         fold_norms: Put batch norms into the convolutions before them.
+        fourier: Put wide pointwise layers that commute with all of G in the Fourier basis, where that is faster.
     Returns:
         What was written, with the largest difference measured.
     Raises:
@@ -96,8 +98,7 @@ def export(
     if example.dtype not in TOLERANCES:
         raise ConfigurationError(f"export: inputs are {example.dtype}; convert the network to float32 with .float().")
     original = copy.deepcopy(network).eval()
-    options: dict[str, Any] = {"fold_norms": True} if fold_norms else {}
-    ordinary = plain(original, example, **options).cpu()
+    ordinary = plain(original, example, fold_norms=fold_norms, fourier=fourier).cpu()
     expected = _output(original, example)
     card = Card(_checked_labels(labels, expected), _checked_preprocessing(preprocessing, example), _provenance(network))
     partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"

@@ -13,6 +13,7 @@ what runs on devices that lack these kernels; and what the tests compare with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from equimorph.spaces.expansion import Expansion
 from equimorph.spaces.tables import SharedTables
 
 _FAST_DEVICES = ("cpu", "cuda")
+_PORTION = 2**18  # numbers of a kernel that a CPU makes at a time: what is in between stays in its cache
 
 
 class KernelFormat(NamedTuple):
@@ -129,14 +131,25 @@ def transposed_blocks(blocks: Tensor) -> Tensor:
 
 def _pieces(orbits: Orbits, out_fields: int) -> dict[str, Tensor]:
     """Rows are cut into one piece for each out field: where each piece (o, g, u, delta) of the kernel comes from among
-    the pieces (orbit, o) of the table, and for each of the latter its members among the former."""
+    the pieces (orbit, o) of the table; and for each (o, orbit) its members among the former, as bags.
+
+    What belongs to the first fields is at the beginning of each, and serves for any portion of as many fields.
+    """
     num_entries = len(orbits.index)
     fields = torch.arange(out_fields, dtype=torch.int32)[:, None]
     gather = torch.tensor(orbits.index, dtype=torch.int32) * out_fields + fields
-    members = torch.tensor(orbits.members, dtype=torch.int32)[:, None]
-    bags = (members + num_entries * fields)[(members < num_entries).expand(-1, out_fields, -1)]
-    sizes = torch.tensor(orbits.sizes, dtype=torch.int32).repeat_interleave(out_fields)
-    return {"gather": gather.flatten(), "bags": bags, "bag_starts": (sizes.cumsum(0) - sizes).to(torch.int32)}
+    members = torch.tensor(orbits.members[orbits.members < num_entries], dtype=torch.int32)
+    sizes = torch.tensor(orbits.sizes).repeat(out_fields)
+    starts = (sizes.cumsum(0) - sizes).to(torch.int32)
+    return {"gather": gather.flatten(), "bags": (members + num_entries * fields).flatten(), "bag_starts": starts}
+
+
+def _portions(format: KernelFormat, like: Tensor) -> list[tuple[int, int]]:
+    """Out fields, from and to, of each portion of a kernel."""
+    fields = format.out_fields
+    if like.device.type == "cpu":
+        fields = max(1, _PORTION * fields // math.prod(format.weight_shape))
+    return [(start, min(start + fields, format.out_fields)) for start in range(0, format.out_fields, fields)]
 
 
 def _dense_from_blocks(blocks: Tensor, format: KernelFormat, channels_last: bool) -> Tensor:
@@ -207,7 +220,18 @@ class _ExpandToDense(torch.autograd.Function):
         channels_last: bool,
     ) -> Tensor:
         pieces = table.detach().to(dtype).reshape(-1, format.in_fields)
-        return _dense_from_blocks(pieces.index_select(0, gather), format, channels_last)
+        portions, per_field = _portions(format, table), len(gather) // format.out_fields
+        if len(portions) == 1:
+            return _dense_from_blocks(pieces.index_select(0, gather), format, channels_last)
+        layout = torch.contiguous_format
+        if channels_last:
+            layout = torch.channels_last if len(format.kernel_size) == 2 else torch.channels_last_3d
+        weight = torch.empty(format.weight_shape, dtype=dtype, device=table.device, memory_format=layout)
+        for start, stop in portions:
+            part = format._replace(out_fields=stop - start)
+            blocks = pieces[start:].index_select(0, gather[: (stop - start) * per_field])
+            weight[start * format.num_out : stop * format.num_out] = _dense_from_blocks(blocks, part, channels_last)
+        return weight
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -229,9 +253,16 @@ class _SumFromDense(torch.autograd.Function):
     def forward(
         weight: Tensor, gather: Tensor, bags: Tensor, bag_starts: Tensor, format: KernelFormat, dtype: torch.dtype
     ) -> Tensor:
-        pieces = _blocks_from_dense(weight.detach(), format).to(dtype)
-        sums = F.embedding_bag(bags, pieces, bag_starts, mode="sum")
-        return sums.view(-1, format.out_fields * format.in_fields)
+        weight, num_orbits = weight.detach(), len(bag_starts) // format.out_fields
+        per_field = len(gather) // format.out_fields
+        sums = weight.new_empty((num_orbits, format.out_fields, format.in_fields), dtype=dtype)
+        for start, stop in _portions(format, weight):
+            number = stop - start
+            mine = weight[start * format.num_out : stop * format.num_out]
+            pieces = _blocks_from_dense(mine, format._replace(out_fields=number)).to(dtype)
+            found = F.embedding_bag(bags[: number * per_field], pieces, bag_starts[: number * num_orbits], mode="sum")
+            sums[:, start:stop] = found.view(number, num_orbits, -1).transpose(0, 1)
+        return sums.view(num_orbits, -1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
