@@ -147,9 +147,38 @@ def _pieces(orbits: Orbits, out_fields: int) -> dict[str, Tensor]:
 def _portions(format: KernelFormat, like: Tensor) -> list[tuple[int, int]]:
     """Out fields, from and to, of each portion of a kernel."""
     fields = format.out_fields
-    if like.device.type == "cpu":
+    if like.device.type == "cpu" and not torch.compiler.is_compiling():
         fields = max(1, _PORTION * fields // math.prod(format.weight_shape))
     return [(start, min(start + fields, format.out_fields)) for start in range(0, format.out_fields, fields)]
+
+
+def _dense_in_portions(
+    format: KernelFormat, like: Tensor, channels_last: bool, blocks_of: Callable[[int, int], Tensor]
+) -> Tensor:
+    """A weight of the dtype and on the device of another tensor.
+
+    Args:
+        format: The sizes.
+        like: The other tensor.
+        channels_last: Whether the weight's memory is laid out so.
+        blocks_of: What gives the blocks of out fields from one number to another.
+    """
+    portions = _portions(format, like)
+    if len(portions) == 1:
+        return _dense_from_blocks(blocks_of(0, format.out_fields), format, channels_last)
+    layout = torch.contiguous_format
+    if channels_last:
+        layout = torch.channels_last if len(format.kernel_size) == 2 else torch.channels_last_3d
+    weight = torch.empty(format.weight_shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    for start, stop in portions:
+        part = format._replace(out_fields=stop - start)
+        weight[_channels(format, start, stop)] = _dense_from_blocks(blocks_of(start, stop), part, channels_last)
+    return weight
+
+
+def _channels(format: KernelFormat, start: int, stop: int) -> slice:
+    """Of some out fields."""
+    return slice(start * format.num_out, stop * format.num_out)
 
 
 def _dense_from_blocks(blocks: Tensor, format: KernelFormat, channels_last: bool) -> Tensor:
@@ -174,7 +203,9 @@ class _ToDense(torch.autograd.Function):
     @staticmethod
     def forward(rows: Tensor, format: KernelFormat, dtype: torch.dtype, channels_last: bool) -> Tensor:
         rows = rows.to(dtype).view(-1, format.out_fields, format.in_fields)
-        return _dense_from_blocks(rows.transpose(0, 1).contiguous(), format, channels_last)
+        return _dense_in_portions(
+            format, rows, channels_last, lambda start, stop: rows[:, start:stop].transpose(0, 1).contiguous()
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -192,8 +223,17 @@ class _ToDense(torch.autograd.Function):
 class _FromDense(torch.autograd.Function):
     @staticmethod
     def forward(weight: Tensor, format: KernelFormat, dtype: torch.dtype) -> Tensor:
-        blocks = _blocks_from_dense(weight, format).to(dtype).view(format.out_fields, -1, format.in_fields)
-        return blocks.transpose(0, 1).reshape(-1, format.out_fields * format.in_fields)
+        portions = _portions(format, weight)
+        if len(portions) == 1:
+            blocks = _blocks_from_dense(weight, format).to(dtype).view(format.out_fields, -1, format.in_fields)
+            return blocks.transpose(0, 1).reshape(-1, format.out_fields * format.in_fields)
+        num_entries = math.prod(format.weight_shape) // (format.out_fields * format.in_fields)
+        rows = weight.new_empty((num_entries, format.out_fields, format.in_fields), dtype=dtype)
+        for start, stop in portions:
+            part = format._replace(out_fields=stop - start)
+            blocks = _blocks_from_dense(weight[_channels(format, start, stop)], part)
+            rows[:, start:stop] = blocks.view(stop - start, num_entries, -1).transpose(0, 1)
+        return rows.view(num_entries, -1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -220,18 +260,12 @@ class _ExpandToDense(torch.autograd.Function):
         channels_last: bool,
     ) -> Tensor:
         pieces = table.detach().to(dtype).reshape(-1, format.in_fields)
-        portions, per_field = _portions(format, table), len(gather) // format.out_fields
-        if len(portions) == 1:
-            return _dense_from_blocks(pieces.index_select(0, gather), format, channels_last)
-        layout = torch.contiguous_format
-        if channels_last:
-            layout = torch.channels_last if len(format.kernel_size) == 2 else torch.channels_last_3d
-        weight = torch.empty(format.weight_shape, dtype=dtype, device=table.device, memory_format=layout)
-        for start, stop in portions:
-            part = format._replace(out_fields=stop - start)
-            blocks = pieces[start:].index_select(0, gather[: (stop - start) * per_field])
-            weight[start * format.num_out : stop * format.num_out] = _dense_from_blocks(blocks, part, channels_last)
-        return weight
+        per_field = len(gather) // format.out_fields
+
+        def blocks_of(start: int, stop: int) -> Tensor:
+            return pieces[start:].index_select(0, gather[: (stop - start) * per_field])
+
+        return _dense_in_portions(format, pieces, channels_last, blocks_of)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -258,7 +292,7 @@ class _SumFromDense(torch.autograd.Function):
         sums = weight.new_empty((num_orbits, format.out_fields, format.in_fields), dtype=dtype)
         for start, stop in _portions(format, weight):
             number = stop - start
-            mine = weight[start * format.num_out : stop * format.num_out]
+            mine = weight[_channels(format, start, stop)]
             pieces = _blocks_from_dense(mine, format._replace(out_fields=number)).to(dtype)
             found = F.embedding_bag(bags[: number * per_field], pieces, bag_starts[: number * num_orbits], mode="sum")
             sums[:, start:stop] = found.view(number, num_orbits, -1).transpose(0, 1)

@@ -229,3 +229,22 @@ def test_gradients_of_kernels_of_low_precision_are_summed_in_the_tables(low, dev
     expansion(table, dtype=low).backward(gradient)
     assert table.grad.dtype is torch.float32 and table.grad.tolist() == [[large + 7]]
     assert gradient[0] + gradient[1] == gradient[0]
+
+
+@every_subgroup
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_kernels_made_in_portions_are_the_same(H, channels_last, monkeypatch):
+    expansion, found = expansion_of(H, (3, 3), fields=(5, 2)), {}
+    table = torch.randn(expansion.rows.orbits.num_orbits, 10, requires_grad=True)
+    upstream = torch.randn(expansion.format.weight_shape)
+    for size in (2**18, 2 * 8 * 8 * 9 * 2, 1):  # whole; in twos, with one left over; one by one
+        monkeypatch.setattr(dense, "_PORTION", size)
+        by_pieces = expansion(table, channels_last=channels_last)
+        by_rows = dense_from_rows(expansion.rows(table), expansion.format, channels_last=channels_last)
+        gradients = [torch.autograd.grad(weight, table, upstream)[0] for weight in (by_pieces, by_rows)]
+        found[size] = by_pieces, by_rows, *gradients, rows_from_dense(by_pieces, expansion.format)
+        assert is_channels_last(by_pieces) == is_channels_last(by_rows) == channels_last
+    whole, *others = found.values()
+    for other in others:
+        for one, same in zip(other, whole, strict=True):
+            assert torch.equal(one, same)
