@@ -34,9 +34,8 @@ KINDS = {
     "norm": ("batch_norm", "bn_fw", "bn_bw", "norm"),
     "pooling": ("pool",),
     "making kernels": ("shuffle", "embedding_bag", "index_select", "embeddingbag", "indexselect"),
-    "optimizer": ("_foreach", "optimizer", "_fused", "multi_tensor"),
 }
-POINTWISE = "pointwise and copies"
+OPTIMIZER, POINTWISE = "optimizer", "pointwise and copies"
 SIZES = {
     "small: fields 4, 8, images of 12², batch 64": {"fields": (4, 8), "image_size": 12, "steps": 40},
     "paper: fields 16, 32, images of 28², batch 64": {"fields": (16, 32), "image_size": 28, "steps": 2},
@@ -69,6 +68,10 @@ def shares(work: Callable[[], object], device: str) -> dict[str, float]:
         spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         if event.key.startswith(("aten::", "void", "cudnn", "sm", "nvjet", "ampere", "Memcpy", "Memset")) and spent:
             taken[kind_of(event.key)] += spent
+        elif event.key.startswith("Optimizer.step"):
+            within = event.device_time_total if on_gpu else event.cpu_time_total - event.self_cpu_time_total
+            taken[OPTIMIZER] += within
+            taken[POINTWISE] -= within  # as which its operations are counted, too
     taken["Python and waiting"] = max(0, whole - sum(taken.values()))
     return {kind: spent / whole for kind, spent in taken.most_common()}
 
@@ -127,7 +130,7 @@ def main() -> None:
     arguments = options.parse_args()
     chosen = arguments.sizes.split(",")
     figures = {title: compared(size, arguments) for title, size in SIZES.items() if title.partition(":")[0] in chosen}
-    kinds = [*KINDS, POINTWISE, "Python and waiting"]
+    kinds = [*KINDS, OPTIMIZER, POINTWISE, "Python and waiting"]
     rows = []
     for title, found in figures.items():
         for name, one in found.items():

@@ -16,7 +16,8 @@ def test_the_page_has_the_tables_of_the_results():
 
 
 def test_tables_are_put_after_the_marker_that_names_their_file(tmp_path):
-    content = {
+    content = {"command": "python one.py", "machine": "two threads", "torch": "2", "date": "today"}
+    content["tables"] = {"A": "| x |"}
         "command": "python one.py",
         "machine": "two threads",
         "torch": "2",
