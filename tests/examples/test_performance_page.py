@@ -18,12 +18,6 @@ def test_the_page_has_the_tables_of_the_results():
 def test_tables_are_put_after_the_marker_that_names_their_file(tmp_path):
     content = {"command": "python one.py", "machine": "two threads", "torch": "2", "date": "today"}
     content["tables"] = {"A": "| x |"}
-        "command": "python one.py",
-        "machine": "two threads",
-        "torch": "2",
-        "date": "today",
-        "tables": {"A": "| x |"},
-    }
     (tmp_path / "one.json").write_text(json.dumps(content))
     page = filled("before\n<!-- one.json -->\nold\n<!-- end -->\nafter", tmp_path)
     assert page.startswith("before\n<!-- one.json -->\n`python one.py`, two threads, PyTorch 2, today.")
