@@ -107,7 +107,7 @@ class SpaceLayer(Constrained):
 def _product_dtype(x: Tensor) -> torch.dtype | None:
     """What automatic mixed precision computes products in; None where it is off, or leaves them alone."""
     kind = x.device.type
-    if x.dtype is torch.float64 or not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+    if x.dtype is torch.float64 or kind == "meta" or not torch.is_autocast_enabled(kind):
         return None
     return torch.get_autocast_dtype(kind)
 

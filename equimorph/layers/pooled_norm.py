@@ -137,8 +137,8 @@ def _over_cosets(channels: Tensor, order: Tensor, table: Tensor) -> Tensor:
 
 def _affine(x: Tensor, scale: Tensor, constant: Tensor) -> Tensor:
     """scale x + constant for each channel, in one pass."""
-    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
-    return F.batch_norm(x, zero, one, scale, constant, False, 0.0, 0.0)
+    half = torch.full_like(scale, 0.5)  # as the variance and as what is added to it, which may not be zero
+    return F.batch_norm(x, torch.zeros_like(scale), half, scale, constant, False, 0.0, 0.5)
 
 
 def _add_multiple(y: Tensor, x: Tensor, slope: Tensor) -> Tensor:
