@@ -41,7 +41,7 @@ class Ratio:
 def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
     """With the options that all have."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    made.add_argument("--device", type=_present, default="cpu", help="cpu, cuda, cuda:1")
     made.add_argument("--rounds", type=int, default=rounds, help="turns that count; two more go before")
     made.add_argument("--json", type=Path, default=None, help="also write figures and tables here")
     return made
@@ -118,6 +118,14 @@ def report(tables: Mapping[str, str], figures: Any, arguments: argparse.Namespac
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         content = {**about, "tables": dict(tables), "figures": figures}
         arguments.json.write_text(json.dumps(content, indent=1, default=_plain) + "\n")
+
+
+def _present(device: str) -> str:
+    """The name of a device that is there."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
+        raise argparse.ArgumentTypeError(f'there is no device "{device}" here; try cpu')
+    return device
 
 
 def _plain(value: Any) -> Any:

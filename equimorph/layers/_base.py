@@ -11,6 +11,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -64,15 +65,10 @@ class SpaceLayer(Constrained):
     def kernel_for(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Kernel and bias, the kernel in the precision and memory layout in which its product with x is computed."""
         channels_last = is_channels_last(x)
-        if self.kept is None:
-            return self.space(dtype=_product_dtype(x), channels_last=channels_last)  # type: ignore[no-any-return]
         # Where gradients are collected they are summed in the parameters' precision; autocast keeps its copy of a leaf.
-        dtype = None if self.kept.trains else _product_dtype(x)
-
-        def make() -> tuple[Tensor, Tensor | None]:
-            return self.space(dtype=dtype, channels_last=channels_last)  # type: ignore[no-any-return]
-
-        weight, bias = self.kept.get((dtype, channels_last), make, training=self.training)
+        dtype = None if self.kept is not None and self.kept.trains else _product_dtype(x)
+        make = partial(self.space, dtype=dtype, channels_last=channels_last)
+        weight, bias = self.dense_values((dtype, channels_last), make)
         assert weight is not None
         return weight, bias
 

@@ -61,6 +61,10 @@ class Keeper(nn.Module):
 
     kept: Kept | None = None
 
+    def dense_values(self, key: Any, make: Callable[[], Values]) -> Values:
+        """What `make` gives: made anew, or what is kept of it under a key."""
+        return make() if self.kept is None else self.kept.get(key, make, training=self.training)
+
 
 @contextmanager
 def frozen_kernels(network: nn.Module) -> Iterator[None]:

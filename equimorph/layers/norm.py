@@ -106,8 +106,7 @@ class BatchNorm(Constrained):
         return mean, var, weight, bias
 
     def _normalize_running(self, x: Tensor) -> Tensor:
-        make, kept = self.dense_statistics, self.kept
-        mean, var, weight, bias = make() if kept is None else kept.get(None, make, training=self.training)
+        mean, var, weight, bias = self.dense_values(None, self.dense_statistics)
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
 
     def _normalize_batch(self, x: Tensor) -> Tensor:

@@ -74,9 +74,7 @@ class TiedParameter(Constrained):
 
     def forward(self) -> Tensor:
         """The values, in the shape that was asked for."""
-        if self.kept is None:
-            return self.dense().view(self.shape)
-        (value,) = self.kept.get(None, lambda: (self.dense(),), training=self.training)
+        (value,) = self.dense_values(None, lambda: (self.dense(),))
         assert value is not None
         return value.view(self.shape)
 

@@ -15,9 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equimorph.spaces import is_channels_last
-
-_FAST_DEVICES = ("cpu", "cuda")
+from equimorph.spaces import has_fast_path, is_channels_last
 
 
 def pooled_batch_norm(
@@ -35,9 +33,8 @@ def pooled_batch_norm(
     Returns:
         y; and mean and biased variance of the batch, shape (cosets, fields), which have no gradient.
     """
-    is_fast = x.device.type in _FAST_DEVICES and not torch.compiler.is_compiling()
     one_each = len(weight) == len(order)
-    if is_fast and not one_each and (is_channels_last(x) or not side_by_side):
+    if has_fast_path(x) and not one_each and (is_channels_last(x) or not side_by_side):
         return _PooledNorm.apply(x, weight, bias, order, eps)  # type: ignore[no-any-return]
     return plain_batch_norm(x, weight, bias, None if side_by_side else order, eps)
 

@@ -7,7 +7,7 @@ it: `tied.py`, `mixed.py`, `residual.py`.
 
 from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation
 from equimorph.spaces.catalog import space_described
-from equimorph.spaces.dense import dense_from_rows, is_channels_last, rows_from_dense
+from equimorph.spaces.dense import dense_from_rows, has_fast_path, is_channels_last, rows_from_dense
 from equimorph.spaces.energy import Energy, energy_shares, energy_within
 from equimorph.spaces.expansion import Expansion
 from equimorph.spaces.mixed import MixedSpace, TiedMixedSpace
@@ -31,6 +31,7 @@ __all__ = [
     "dense_from_rows",
     "energy_shares",
     "energy_within",
+    "has_fast_path",
     "is_channels_last",
     "rows_from_dense",
     "space_described",

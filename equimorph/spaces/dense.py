@@ -89,7 +89,7 @@ class DenseExpansion(SharedTables):
             channels_last: Whether the weight's memory is laid out as that of images with channels last.
         """
         dtype = table.dtype if dtype is None else dtype
-        if table.device.type not in _FAST_DEVICES or torch.compiler.is_compiling():
+        if not has_fast_path(table):
             return dense_from_rows(self.rows(table), self.format, dtype=dtype, channels_last=channels_last)
         tables = (self.gather, self.bags, self.bag_starts)
         return _ExpandToDense.apply(table, *tables, self.format, dtype, channels_last)  # type: ignore[no-any-return]
@@ -106,6 +106,11 @@ def dense_from_rows(
 def rows_from_dense(weight: Tensor, format: KernelFormat) -> Tensor:
     """The inverse of `dense_from_rows`, of a weight in any layout."""
     return _FromDense.apply(weight, format, weight.dtype)  # type: ignore[no-any-return]
+
+
+def has_fast_path(x: Tensor) -> bool:
+    """Whether a tensor is on a device with all the operations that fast paths take, and not seen by a compiler."""
+    return x.device.type in _FAST_DEVICES and not torch.compiler.is_compiling()
 
 
 def is_channels_last(x: Tensor) -> bool:

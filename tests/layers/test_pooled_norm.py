@@ -11,7 +11,7 @@ import equimorph as em
 from equimorph.groups import kernel_orbits
 from equimorph.layers import BatchNorm, pooled_norm
 from equimorph.layers.pooled_norm import plain_batch_norm, pooled_batch_norm
-from equimorph.spaces import is_channels_last
+from equimorph.spaces import dense, is_channels_last
 from equimorph.testing import TOLERANCES
 
 Z2, D4, OH = em.group("Z2"), em.group("D4"), em.group("Oh")
@@ -156,7 +156,7 @@ def test_layers_keep_the_same_statistics_on_both_paths(H, dtype, monkeypatch):
         x, *_ = random_arguments(H, sides, dtype=dtype, channels_last=channels_last)
         y = norm(x)
         with monkeypatch.context() as patch:
-            patch.setattr(pooled_norm, "_FAST_DEVICES", ())
+            patch.setattr(dense, "_FAST_DEVICES", ())
             torch.testing.assert_close(other(x), y, rtol=0, atol=tolerance(dtype))
         for name, table in norm.state_dict().items():
             torch.testing.assert_close(table, other.state_dict()[name], rtol=0, atol=tolerance(dtype))
