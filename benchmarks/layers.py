@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from measuring import parser, ratio, report, seconds_in_turns, table
+from measuring import chosen, parser, ratio, report, seconds_in_turns, table
 from torch import Tensor, nn
 
 import equimorph as em
@@ -142,6 +142,8 @@ def main() -> None:
     options.add_argument("--shapes", default="8x28x64,16x14x64,32x7x64,32x7x16", help="fields x side x batch")
     options.add_argument("--autocast", choices=list(WITH), default="", help="automatic mixed precision")
     options.add_argument("--channels-last", action="store_true", help="images laid out with channels last")
+    options.add_argument("--compile", action="store_true", help="all layers through torch.compile")
+    options.add_argument("--only", default="", help="layers beside the ordinary one, with semicolons between")
     arguments = options.parse_args()
     device, autocast = arguments.device, WITH[arguments.autocast]
     plainly = not (arguments.channels_last or autocast)
@@ -151,12 +153,15 @@ def main() -> None:
         fields, side, batch = (int(number) for number in shape.split("x"))
         layers = layers_of(fields, with_escnn=plainly)
         check(layers, fields)
+        layers = chosen(layers, arguments.only, always=ORDINARY)
         x = torch.randn(batch, 8 * fields, side, side, device=device)
         x = x.to(memory_format=torch.channels_last) if arguments.channels_last else x
         gradient = torch.randn_like(x)
         x.requires_grad_()
-        works = {name: step(layer.to(device).train(), x, gradient, autocast) for name, layer in layers.items()}
-        taken = seconds_in_turns(works, rounds=arguments.rounds, device=device)
+        layers = {name: layer.to(device).train() for name, layer in layers.items()}
+        runs = {name: torch.compile(layer) for name, layer in layers.items()} if arguments.compile else layers
+        works = {name: step(layer, x, gradient, autocast) for name, layer in runs.items()}
+        taken = seconds_in_turns(works, rounds=arguments.rounds, device=device, calls=arguments.calls)
         title = f"{fields} fields, {side}², {batch}"
         columns[title] = {name: ratio(taken, name, ORDINARY) for name in works}
         columns[title]["seconds of " + ORDINARY] = sorted(taken[ORDINARY])[len(taken[ORDINARY]) // 2]

@@ -1,7 +1,8 @@
 """What the benchmarks of speed share: works timed in turns, ratios with their spread, and the files they are put in.
 
 Machines are noisy, so nothing here compares a time with one that was taken at another moment. All that is compared is
-run in turns, in an order drawn anew for each turn, and a ratio is the median over the turns, between its quartiles.
+run in turns, in an order drawn anew for each turn, and a ratio is the median over the turns, between its quartiles. On
+a GPU a work is done several times in a turn, since only so the program runs ahead of the device, as in a training.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+_Work = TypeVar("_Work")
 
 
 @dataclass(frozen=True)
@@ -42,33 +44,51 @@ def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
     """With the options that all have."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--device", type=_present, default="cpu", help="cpu, cuda, cuda:1")
-    made.add_argument("--rounds", type=int, default=rounds, help="turns that count; two more go before")
+    made.add_argument("--rounds", type=int, default=rounds, help="turns that count; some more go before")
+    made.add_argument("--calls", type=int, default=None, help="of each work in a turn; 10 on a GPU, 1 on a CPU")
     made.add_argument("--json", type=Path, default=None, help="also write figures and tables here")
     return made
 
 
+def chosen(works: Mapping[str, _Work], only: str, *, always: str) -> dict[str, _Work]:
+    """Those whose names are given with semicolons between, and the one that all are compared with; all for none."""
+    if not only:
+        return dict(works)
+    wanted = {always, *(name.strip() for name in only.split(";"))}
+    if unknown := wanted - set(works):
+        raise SystemExit(f"There is no {', '.join(sorted(unknown))}; there are {'; '.join(works)}.")
+    return {name: work for name, work in works.items() if name in wanted}
+
+
 def seconds_in_turns(
-    works: Mapping[str, Callable[[], object]], *, rounds: int, device: str, warm_up: int = 2
+    works: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    device: str,
+    warm_up: int = 2,
+    calls: int | None = None,
 ) -> dict[str, list[float]]:
-    """The seconds of each work in each turn."""
+    """The seconds of one call of each work in each turn, the mean over so many calls in a row."""
+    calls = calls or (10 if device.startswith("cuda") else 1)
     taken: dict[str, list[float]] = {name: [] for name in works}
     order = list(works)
     for turn in range(rounds + warm_up):
         random.shuffle(order)
         for name in order:
-            used = seconds(works[name], device)
+            used = seconds(works[name], device, calls)
             if turn >= warm_up:
                 taken[name].append(used)
     return taken
 
 
-def seconds(work: Callable[[], object], device: str) -> float:
-    """The seconds of one call, the device's work included."""
+def seconds(work: Callable[[], object], device: str, calls: int = 1) -> float:
+    """The seconds of one call, the device's work included; the mean over calls in a row."""
     synchronize(device)
     began = time.perf_counter()
-    work()
+    for _ in range(calls):
+        work()
     synchronize(device)
-    return time.perf_counter() - began
+    return (time.perf_counter() - began) / calls
 
 
 def synchronize(device: str) -> None:

@@ -12,13 +12,14 @@ The memory of a step is the most bytes of tensors that are alive at one moment o
 
 from __future__ import annotations
 
+import argparse
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import parser, ratio, report, seconds_in_turns, synchronize, table
+from measuring import chosen, parser, ratio, report, seconds_in_turns, synchronize, table
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -32,7 +33,7 @@ WITH = {"": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHAIN = ("D4", "D4", "D4", "D2", "D2", "C2", "C2", "C1", "C1")
 
 
-def networks(fields: tuple[int, int], image_size: int, compiled: bool) -> dict[str, nn.Module]:
+def networks(fields: tuple[int, int], image_size: int) -> dict[str, nn.Module]:
     """All that are compared, with the same dense kernels' shapes."""
     static = em.models.PaperNetwork(group="D4", image_size=image_size, in_channels=1, num_classes=10, fields=fields)
     example = torch.zeros(2, 1, image_size, image_size)
@@ -50,7 +51,7 @@ def networks(fields: tuple[int, int], image_size: int, compiled: bool) -> dict[s
     for network in found.values():
         for parameter in network.parameters():
             parameter.requires_grad_()
-    return {name: torch.compile(network) for name, network in found.items()} if compiled else found
+    return found
 
 
 def stepper(network: nn.Module, x: Tensor, y: Tensor, autocast: torch.dtype | None) -> Callable[[], None]:
@@ -78,6 +79,12 @@ def memory_of(step: Callable[[], None], device: str) -> int:
     with LiveBytes() as live:
         step()
     return live.peak
+
+
+def said(arguments: argparse.Namespace) -> str:
+    """How it was run, as far as it is not the usual way."""
+    ways = [arguments.autocast, "compiled" * arguments.compile, "channels last" * arguments.channels_last]
+    return "".join(f", {way}" for way in ways if way)
 
 
 class LiveBytes(TorchDispatchMode):
@@ -123,6 +130,7 @@ def main() -> None:
     options.add_argument("--channels-last", action="store_true", help="images laid out with channels last")
     options.add_argument("--keep-memory", action="store_true", help="keep freed memory, as `equimorph search` does")
     options.add_argument("--compile", action="store_true", help="all networks through torch.compile")
+    options.add_argument("--only", default="", help="networks beside the ordinary one, with semicolons between")
     arguments = options.parse_args()
     first, second = (int(number) for number in arguments.fields.split(","))
     device, size = arguments.device, arguments.image_size
@@ -132,29 +140,31 @@ def main() -> None:
     x = torch.randn(arguments.batch_size, 1, size, size, device=device)
     y = torch.randint(10, (arguments.batch_size,), device=device)
     steps = {}
-    for name, network in networks((first, second), size, arguments.compile).items():
+    for name, network in chosen(networks((first, second), size), arguments.only, always=ORDINARY).items():
         network.to(device)
         if arguments.channels_last:
             x = x.to(memory_format=torch.channels_last)
             first_layer = next(network.children())
             first_layer.register_forward_hook(lambda *parts: parts[2].to(memory_format=torch.channels_last))
-        steps[name] = stepper(network, x, y, WITH[arguments.autocast])
+        run = torch.compile(network) if arguments.compile else network
+        steps[name] = stepper(run, x, y, WITH[arguments.autocast])
     memory = {name: memory_of(step, device) for name, step in steps.items()}
-    taken = seconds_in_turns(steps, rounds=arguments.rounds, device=device, warm_up=1)
+    taken = seconds_in_turns(steps, rounds=arguments.rounds, device=device, warm_up=1, calls=arguments.calls)
     rows, figures = [], {}
     for name in steps:
         found = {
             "seconds": sorted(taken[name])[len(taken[name]) // 2],
             "to ordinary": ratio(taken, name, ORDINARY),
-            "to static D4": ratio(taken, name, STATIC),
+            "to static D4": ratio(taken, name, STATIC) if STATIC in taken else "–",
             "memory to ordinary": memory[name] / memory[ORDINARY],
             "memory bytes": memory[name],
         }
         figures[name] = found
-        times = f"{found['seconds']:.3f} | {found['to ordinary']} | {found['to static D4']}"
+        times = f"{1e3 * found['seconds']:.2f} | {found['to ordinary']} | {found['to static D4']}"
         rows.append([name, times, f"{found['memory to ordinary']:.3f}"])
-    head = ["network", "seconds a step", "to ordinary", "to static D4", "memory of a step, to ordinary"]
-    title = f"A training step: fields {arguments.fields}, images of {size}², batch {arguments.batch_size}"
+    head = ["network", "ms a step", "to ordinary", "to static D4", "memory of a step, to ordinary"]
+    shape = f"fields {arguments.fields}, images of {size}², batch {arguments.batch_size}"
+    title = f"A training step: {shape}{said(arguments)}"
     report({title: table(head, rows)}, figures, arguments)
 
 

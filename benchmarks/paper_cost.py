@@ -83,7 +83,7 @@ def main() -> None:
     settings = TrainingSettings(batch_size=BATCH, device=arguments.device, precision=arguments.precision)
     trainer = Trainer(data, settings)
     works = steps_of(trainer, (first, second), arguments.steps)
-    taken = seconds_in_turns(works, rounds=arguments.rounds, device=arguments.device, warm_up=1)
+    taken = seconds_in_turns(works, rounds=arguments.rounds, device=arguments.device, warm_up=1, calls=arguments.calls)
     step = {name: statistics.median(found) / arguments.steps for name, found in taken.items()}
 
     per_epoch = math.ceil(IMAGES / BATCH)

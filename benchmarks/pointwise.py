@@ -127,7 +127,7 @@ def main() -> None:
     figures: dict[str, dict[str, object]] = {}
     for text in layers:
         works, chosen = works_of(text, arguments)
-        taken = seconds_in_turns(works, rounds=arguments.rounds, device=arguments.device)
+        taken = seconds_in_turns(works, rounds=arguments.rounds, device=arguments.device, calls=arguments.calls)
         found: dict[str, object] = {"dense, ms": f"{1000 * sorted(taken['dense'])[len(taken['dense']) // 2]:.2f}"}
         found["blocks"] = ratio(taken, "dense", "blocks")
         found["channels last"] = ratio(taken, "dense", "channels last") if "channels last" in taken else "–"

@@ -90,7 +90,7 @@ def main() -> None:
         gradient = torch.randn_like(x)
         x.requires_grad_()
         works = {name: step(layer.to(device), x, gradient, WITH[arguments.autocast]) for name, layer in layers.items()}
-        taken = seconds_in_turns(works, rounds=arguments.rounds, device=device)
+        taken = seconds_in_turns(works, rounds=arguments.rounds, device=device, calls=arguments.calls)
         static, mixture = ratio(taken, "static", ORDINARY), ratio(taken, "mixture", ORDINARY)
         used = sorted(taken[ORDINARY])[len(taken[ORDINARY]) // 2]
         shape = f"{case.fields} fields, {case.side}{'²³'[case.dim - 2] if case.dim > 1 else ''}, {case.batch}"

@@ -70,7 +70,7 @@ def main() -> None:
     runs |= {"static C1": (trainer.start(em.relax(network, "C1")), How())}
     runs |= {name: prepared(way, network, trainer) for name, way in WAYS.items()}
     works = {name: stretch(trainer, state, arguments.steps, how) for name, (state, how) in runs.items()}
-    taken = seconds_in_turns(works, rounds=arguments.rounds, device=arguments.device, warm_up=1)
+    taken = seconds_in_turns(works, rounds=arguments.rounds, device=arguments.device, warm_up=1, calls=arguments.calls)
     rows, figures = [], {}
     for name, (_, how) in runs.items():
         against = {static: ratio(taken, name, static) for static in ("static D4", "static C1")}

@@ -133,18 +133,20 @@ def main() -> None:
     options = parser(__doc__, rounds=9)
     options.add_argument("--candidates", default="4,8", help="how many at once")
     options.add_argument("--batch-size", type=int, default=64)
+    options.add_argument("--sizes", default="digits,fields,paper", help="the first words of the sizes to try")
     arguments = options.parse_args()
     device = arguments.device
     ways = {ONE_BY_ONE: one_by_one, STACKED: stacked} | ({GRAPHS: graphs} if device.startswith("cuda") else {})
     figures, rows = [], []
-    for title, (fields, size) in SIZES.items():
+    chosen = {title: size for title, size in SIZES.items() if title.partition(" ")[0].strip(":") in arguments.sizes}
+    for title, (fields, size) in chosen.items():
         x = torch.randn(arguments.batch_size, 1, size, size, device=device)
         y = torch.randint(10, (len(x),), device=device)
         for count in (int(number) for number in arguments.candidates.split(",")):
             group = networks(fields, size, count, device)
             check(group, x, y, ways)
             works = {name: way(copy.deepcopy(group), x, y) for name, way in ways.items()}
-            taken = seconds_in_turns(works, rounds=arguments.rounds, device=device)
+            taken = seconds_in_turns(works, rounds=arguments.rounds, device=device, calls=arguments.calls)
             ratios = {name: ratio(taken, name, ONE_BY_ONE) for name in ways if name != ONE_BY_ONE}
             used = sorted(taken[ONE_BY_ONE])[len(taken[ONE_BY_ONE]) // 2] / count
             figures.append({"size": title, "candidates": count, "seconds of one": used, **ratios})

@@ -8,7 +8,7 @@ forward, loss, backward and optimizer on one batch that is there already.
 Work is told apart by the names of the operations in a profile; what no operation accounts for is Python's.
 
     python benchmarks/training_loop.py
-    python benchmarks/training_loop.py --device cuda --precision bf16-mixed
+    python benchmarks/training_loop.py --device cuda --precision bf16-mixed --steps 100 --calls 1
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SIZES = {
 
 
 def noise(image_size: int, batch_size: int) -> em.data.ImageData:
-    x = torch.randn(8 * batch_size, 1, image_size, image_size)
+    x = torch.randn(64 * batch_size, 1, image_size, image_size)
     train = em.data.Split(x, torch.randint(10, (len(x),)))
     few = train.part(torch.arange(2))
     return em.data.ImageData.from_splits("noise", train, few, few, classes=tuple("0123456789"))
@@ -78,7 +78,7 @@ def shares(work: Callable[[], object], device: str) -> dict[str, float]:
 
 def compared(size: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
     """For the static network and the search: shares, and the loop's step to a bare one."""
-    image_size, steps, device = size["image_size"], size["steps"], arguments.device
+    image_size, steps, device = size["image_size"], arguments.steps or size["steps"], arguments.device
     data = noise(image_size, 64)
     trainer = Trainer(data, TrainingSettings(batch_size=64, device=device, precision=arguments.precision))
     network = em.models.PaperNetwork(
@@ -96,7 +96,8 @@ def compared(size: dict[str, Any], arguments: argparse.Namespace) -> dict[str, A
 
         loop()
         bare = bare_steps(state.network, trainer, steps, arguments)
-        taken = seconds_in_turns({"loop": loop, "bare": bare}, rounds=arguments.rounds, device=device)
+        works = {"loop": loop, "bare": bare}
+        taken = seconds_in_turns(works, rounds=arguments.rounds, device=device, calls=arguments.calls)
         found[name] = {
             "seconds a step": sorted(taken["loop"])[len(taken["loop"]) // 2] / steps,
             "to a bare step": ratio(taken, "loop", "bare"),
@@ -126,6 +127,7 @@ def bare_steps(network: nn.Module, trainer: Trainer, steps: int, arguments: argp
 def main() -> None:
     options = parser(__doc__, rounds=9)
     options.add_argument("--precision", default="32", help="32, bf16-mixed or 16-mixed")
+    options.add_argument("--steps", type=int, default=None, help="in a turn; 40 of the small network, 2 of the large")
     options.add_argument("--sizes", default=",".join(name.partition(":")[0] for name in SIZES), help="small, paper")
     arguments = options.parse_args()
     chosen = arguments.sizes.split(",")

@@ -168,6 +168,7 @@ def add_training_options(add: _Add) -> None:
     )
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     add("--precision", type=PrecisionName, default="32", help="32, 64, bf16-mixed or 16-mixed")
+    add("--deterministic", type=bool, default=True, help="whether a run on a GPU repeats to the bit: true or false")
 
 
 def make_training(options: Any, seed: int) -> TrainingSettings:
@@ -184,6 +185,7 @@ def make_training(options: Any, seed: int) -> TrainingSettings:
         class_weights=options.class_weights,
         device=options.device,
         precision=options.precision,
+        deterministic=options.deterministic,
         seed=seed,
     )
 

@@ -40,6 +40,8 @@ class TrainingSettings:
         class_weights: "loss" weighs each sample's loss, "sampling" draws each sample, by one over the number of its
             class, so that rare classes count as much as frequent ones; "none" leaves them.
         precision: "32", "64", "bf16-mixed" or "16-mixed".
+        deterministic: Whether a GPU takes only those convolutions whose sums have a fixed order, so that a run repeats
+            to the bit there as well; on a CPU it does in any case.
         seed: Of everything that is drawn at random.
     Raises:
         ConfigurationError: A value outside its range.
@@ -54,6 +56,7 @@ class TrainingSettings:
     schedule: ScheduleName = "cosine"
     device: str = "auto"
     precision: PrecisionName = "32"
+    deterministic: bool = True
     augment: str = ""
     class_weights: ClassWeights = "none"
     seed: int = 0

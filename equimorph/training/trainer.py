@@ -23,6 +23,7 @@ from equimorph.morphisms.reinitialize import seeded
 from equimorph.training.architecture import ArchitectureSteps
 from equimorph.training.batches import Batches
 from equimorph.training.defaults import Loss, default_loss, default_metric, name_of_metric
+from equimorph.training.determinism import fixed_order
 from equimorph.training.metrics import Metric, class_weights
 from equimorph.training.settings import SeedBranch, TrainingSettings, derived_seed
 
@@ -183,7 +184,8 @@ class Trainer:
         batches = self.batches if batches is None else batches
         watch = _LossWatch(self.fabric.device)
         report: EpochReport | None = None
-        with seeded(derived_seed(self.settings.seed, SeedBranch.CANDIDATES, candidate, state.step)):
+        drawn = seeded(derived_seed(self.settings.seed, SeedBranch.CANDIDATES, candidate, state.step))
+        with drawn, fixed_order(self.settings.deterministic):
             told = state.step
             while state.step < until_step:
                 factor = self._set_rate(state)
@@ -248,7 +250,7 @@ class Trainer:
     def _predict(self, network: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
         network.eval()
         device = self.fabric.device
-        with frozen_kernels(network):
+        with frozen_kernels(network), fixed_order(self.settings.deterministic):
             outputs = [network(self.data.standardize(x.to(device), self.dtype)) for x, _ in split.in_order(_EVALUATED)]
         return torch.cat(outputs), as_target(split.y.to(device), self.dtype)
 
