@@ -24,6 +24,7 @@ class Part:
         seconds: How long it is expected to take, its start included, before anything of its family was measured.
         tiny: Arguments that come after these for a dry run on a CPU.
         data: Files that it reads, under EQUIMORPH_DATA.
+        timed: Whether its figures are times, so that nothing else may run beside it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Part:
     seconds: float
     tiny: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    timed: bool = True
 
     @property
     def family(self) -> str:
@@ -88,6 +90,7 @@ def _trainings() -> list[Part]:
             seconds,
             tiny,
             ("mnist.npz",),
+            timed=False,
         )
         for seed in range(3)
         for strategy, seconds in lengths.items()

@@ -4,7 +4,8 @@
 
 Where the channels of a coset lie side by side, an ordinary batch norm that reads them as one does it all. Elsewhere the
 statistics of single channels are pooled, and an ordinary batch norm in evaluation mode applies them; the plain path,
-which moves the channels, is what `torch.compile` sees and what the tests compare with.
+which moves the channels, is what `torch.compile` sees and what the tests compare with. A GPU always pools: it gives
+each channel to processors of its own, and would leave most of them idle if there were only as many channels as cosets.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def pooled_batch_norm(
         y; and mean and biased variance of the batch, shape (cosets, fields), which have no gradient.
     """
     one_each = len(weight) == len(order)
+    if not one_each and x.is_cuda and has_fast_path(x):
+        return _PooledNormOnGPU.apply(x, weight, bias, order, eps)  # type: ignore[no-any-return]
     if has_fast_path(x) and not one_each and (is_channels_last(x) or not side_by_side):
         return _PooledNorm.apply(x, weight, bias, order, eps)  # type: ignore[no-any-return]
     return plain_batch_norm(x, weight, bias, None if side_by_side else order, eps)
@@ -95,11 +98,8 @@ class _PooledNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, order, mean, var = ctx.saved_tensors
         gradient = gradients[0]
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted: take the path that has one
-            wanted = [one for one, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
-            y, _, _ = plain_batch_norm(x, weight, bias, order, ctx.eps)
-            found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
-            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:3]), None, None
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+            return _differentiable_gradients(ctx, gradient, x, weight, bias, order)
         dense = [_to_channels(table, order) for table in (weight, mean, var)]
         _, along, total = torch.ops.aten.native_batch_norm_backward(
             gradient, x, *dense, None, None, False, ctx.eps, [False, True, True]
@@ -118,6 +118,79 @@ class _PooledNorm(torch.autograd.Function):
                 _to_channels(slope, order),
             )
         return input_gradient, along, total, None, None
+
+
+class _PooledNormOnGPU(torch.autograd.Function):
+    """The same with the operations that norms synchronised over several GPUs are made of, in as few passes over x.
+
+    dx = k (dy - <dy> - (x - mean) / (var + eps) <dy (x - mean)>),     k = weight / sqrt(var + eps)
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, order: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        num_cosets, fields = weight.shape
+        unused = torch.zeros(x.shape[1], dtype=weight.dtype, device=x.device)  # left as it is: the momentum is 0
+        statistics = torch.stack(torch.batch_norm_update_stats(x, unused, unused, 0.0))
+        means, variances = statistics.view(2, fields, -1).index_select(2, order).view(2, fields, num_cosets, -1)
+        between, mean = torch.var_mean(means, 2, correction=0)
+        var = variances.mean(2) + between
+        mean, var = mean.T.contiguous(), var.T.contiguous()
+        coset_of = _coset_of(order, num_cosets)
+        shift, inverse_std, multiply, add = _on_channels(coset_of, mean, (var + eps).rsqrt(), weight, bias)
+        return torch.batch_norm_elemt(x, multiply, add, shift, inverse_std, eps), mean, var
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, weight, bias, order, ctx.eps = inputs
+        _, mean, var = output
+        ctx.mark_non_differentiable(mean, var)
+        ctx.save_for_backward(x, weight, bias, order, mean, var)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, order, mean, var = ctx.saved_tensors
+        gradient = gradients[0]
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+            return _differentiable_gradients(ctx, gradient, x, weight, bias, order)
+        num_cosets, fields = weight.shape
+        if is_channels_last(x):
+            gradient = gradient.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+        else:
+            gradient = gradient.contiguous()
+        coset_of = _coset_of(order, num_cosets)
+        shift, inverse_std, multiply = _on_channels(coset_of, mean, (var + ctx.eps).rsqrt(), weight)
+        found = torch.batch_norm_backward_reduce(gradient, x, shift, inverse_std, multiply, True, True, True)
+        totals = torch.stack(found).view(4, fields, -1).index_select(2, order).view(4, fields, num_cosets, -1).sum(3)
+        total, along, weight_gradient, bias_gradient = totals.transpose(1, 2)
+        input_gradient = None
+        if ctx.needs_input_grad[0]:
+            total, along = _on_channels(coset_of, total, along)
+            count = torch.full((1,), x.numel() // weight.numel(), dtype=torch.int32, device=x.device)
+            input_gradient = torch.batch_norm_backward_elemt(
+                gradient, x, shift, inverse_std, multiply, total, along, count
+            )
+        return input_gradient, weight_gradient.to(weight.dtype), bias_gradient.to(weight.dtype), None, None
+
+
+def _differentiable_gradients(
+    ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, bias: Tensor, order: Tensor
+) -> tuple[Tensor | None, ...]:
+    """By the plain path, whose gradients have gradients."""
+    wanted = [one for one, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
+    y, _, _ = plain_batch_norm(x, weight, bias, order, ctx.eps)
+    found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
+    return *(next(found) if needed else None for needed in ctx.needs_input_grad[:3]), None, None
+
+
+def _coset_of(order: Tensor, num_cosets: int) -> Tensor:
+    """The number of each g's coset, shape (n,)."""
+    return order.argsort().div(len(order) // num_cosets, rounding_mode="floor")
+
+
+def _on_channels(coset_of: Tensor, *tables: Tensor) -> Tensor:
+    """From tables of shape (cosets, fields) to one row each, with a number for each channel."""
+    stacked = torch.stack([table.to(tables[0].dtype) for table in tables])
+    return stacked.index_select(1, coset_of).transpose(1, 2).reshape(len(tables), -1)
 
 
 def _to_channels(table: Tensor, order: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ it: `tied.py`, `mixed.py`, `residual.py`.
 
 from equimorph.spaces._base import KernelShape, WeightSpace, check_relaxation
 from equimorph.spaces.catalog import space_described
-from equimorph.spaces.dense import dense_from_rows, has_fast_path, is_channels_last, rows_from_dense
+from equimorph.spaces.dense import dense_from_rows, has_fast_path, rows_from_dense
 from equimorph.spaces.energy import Energy, energy_shares, energy_within
 from equimorph.spaces.expansion import Expansion
+from equimorph.spaces.formats import is_channels_last
 from equimorph.spaces.mixed import MixedSpace, TiedMixedSpace
 from equimorph.spaces.mixture import LogitMixture, Mixture, MixtureStart
 from equimorph.spaces.residual import ResidualSpace

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from equimorph.errors import ConfigurationError, MorphismError, ShapeError
 from equimorph.groups import Group, Orbits, Representation, Subgroup, kernel_orbits
-from equimorph.spaces.dense import KernelFormat, dense_from_rows
+from equimorph.spaces.dense import dense_from_rows
+from equimorph.spaces.formats import KernelFormat
 
 
 @dataclass(frozen=True)

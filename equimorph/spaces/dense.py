@@ -16,38 +16,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from equimorph.groups import Orbits
+from equimorph.spaces import dense_on_gpu
 from equimorph.spaces.expansion import Expansion
+from equimorph.spaces.formats import KernelFormat, batched_one_by_one, empty_weight, is_channels_last
 from equimorph.spaces.tables import SharedTables
 
 _FAST_DEVICES = ("cpu", "cuda")
 _PORTION = 2**18  # numbers of a kernel that a CPU makes at a time: what is in between stays in its cache
-
-
-class KernelFormat(NamedTuple):
-    """The sizes of a dense kernel W[(o, g), (c, u)](delta), as plain numbers, which a compiler can read."""
-
-    out_fields: int
-    num_out: int
-    in_fields: int
-    num_in: int
-    kernel_size: tuple[int, ...]
-
-    @property
-    def out_channels(self) -> int:
-        """Of the convolution weight."""
-        return self.out_fields * self.num_out
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """Of the convolution weight."""
-        return (self.out_channels, self.in_fields * self.num_in, *self.kernel_size)
 
 
 class DenseExpansion(SharedTables):
@@ -89,6 +71,10 @@ class DenseExpansion(SharedTables):
             channels_last: Whether the weight's memory is laid out as that of images with channels last.
         """
         dtype = table.dtype if dtype is None else dtype
+        if dense_on_gpu.launches(table):
+            return dense_on_gpu.expanded(
+                table, self.rows.index, self.rows.members, self.format, dtype, channels_last
+            )
         if not has_fast_path(table):
             return dense_from_rows(self.rows(table), self.format, dtype=dtype, channels_last=channels_last)
         tables = (self.gather, self.bags, self.bag_starts)
@@ -100,24 +86,21 @@ def dense_from_rows(
 ) -> Tensor:
     """From rows (g, u, *delta) x columns (o, c) to a convolution weight; arguments as of `DenseExpansion`."""
     dtype = rows.dtype if dtype is None else dtype
+    if dense_on_gpu.launches(rows):
+        return dense_on_gpu.expanded(rows, None, None, format, dtype, channels_last)
     return _ToDense.apply(rows, format, dtype, channels_last)  # type: ignore[no-any-return]
 
 
 def rows_from_dense(weight: Tensor, format: KernelFormat) -> Tensor:
     """The inverse of `dense_from_rows`, of a weight in any layout."""
+    if dense_on_gpu.launches(weight):
+        return dense_on_gpu.collapsed(weight, None, None, format, weight.dtype)
     return _FromDense.apply(weight, format, weight.dtype)  # type: ignore[no-any-return]
 
 
 def has_fast_path(x: Tensor) -> bool:
     """Whether a tensor is on a device with all the operations that fast paths take, and not seen by a compiler."""
     return x.device.type in _FAST_DEVICES and not torch.compiler.is_compiling()
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether a batch of images or volumes has its channels last in memory, and is not contiguous all the same."""
-    if x.ndim not in (4, 5) or x.is_contiguous():
-        return False
-    return x.is_contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
 
 
 def transposed_blocks(blocks: Tensor) -> Tensor:
@@ -171,10 +154,7 @@ def _dense_in_portions(
     portions = _portions(format, like)
     if len(portions) == 1:
         return _dense_from_blocks(blocks_of(0, format.out_fields), format, channels_last)
-    layout = torch.contiguous_format
-    if channels_last:
-        layout = torch.channels_last if len(format.kernel_size) == 2 else torch.channels_last_3d
-    weight = torch.empty(format.weight_shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    weight = empty_weight(format, dtype=like.dtype, device=like.device, channels_last=channels_last)
     for start, stop in portions:
         part = format._replace(out_fields=stop - start)
         weight[_channels(format, start, stop)] = _dense_from_blocks(blocks_of(start, stop), part, channels_last)
@@ -222,7 +202,7 @@ class _ToDense(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
-        return _one_by_one(_ToDense.apply, in_dims, inputs)
+        return batched_one_by_one(_ToDense.apply, in_dims, inputs)
 
 
 class _FromDense(torch.autograd.Function):
@@ -250,7 +230,7 @@ class _FromDense(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
-        return _one_by_one(_FromDense.apply, in_dims, inputs)
+        return batched_one_by_one(_FromDense.apply, in_dims, inputs)
 
 
 class _ExpandToDense(torch.autograd.Function):
@@ -284,7 +264,7 @@ class _ExpandToDense(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
-        return _one_by_one(_ExpandToDense.apply, in_dims, inputs)
+        return batched_one_by_one(_ExpandToDense.apply, in_dims, inputs)
 
 
 class _SumFromDense(torch.autograd.Function):
@@ -316,17 +296,4 @@ class _SumFromDense(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
-        return _one_by_one(_SumFromDense.apply, in_dims, inputs)
-
-
-def _one_by_one(
-    function: Callable[..., Tensor], in_dims: tuple[Any, ...], inputs: tuple[Any, ...]
-) -> tuple[Tensor, int]:
-    """What `torch.vmap` needs of functions whose operations it does not know: one call for each sample."""
-    is_batched = [isinstance(x, Tensor) and dim is not None for x, dim in zip(inputs, in_dims, strict=True)]
-    unbound = [x.unbind(dim) for x, dim, is_one in zip(inputs, in_dims, is_batched, strict=True) if is_one]
-    outputs = []
-    for sample in zip(*unbound, strict=True):
-        parts = iter(sample)
-        outputs.append(function(*(next(parts) if is_one else x for x, is_one in zip(inputs, is_batched, strict=True))))
-    return torch.stack(outputs), 0
+        return batched_one_by_one(_SumFromDense.apply, in_dims, inputs)

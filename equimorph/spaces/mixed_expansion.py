@@ -9,7 +9,7 @@ The gradients are gathers too: PyTorch's own backward of `embedding_bag` would s
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -41,6 +41,7 @@ class MixedExpansion(SharedTables):
     index: Tensor
     bags: Tensor
     bag_starts: Tensor
+    owners: Tensor
 
     def __init__(self, members: Sequence[Orbits]) -> None:
         key = tuple((orbits.subgroup, orbits.shape) for orbits in members)
@@ -59,13 +60,12 @@ class MixedExpansion(SharedTables):
         factors, squares = torch.ones_like(scales), None
         if norms is not None:
             with torch.no_grad():
-                squares = torch.stack([torch.linalg.vector_norm(table, dim=1).square().sum() for table in tables])
-                squares = squares.clamp_min(torch.finfo(squares.dtype).tiny)
+                squares = _squares(tables).clamp_min(torch.finfo(tables[0].dtype).tiny)
                 factors = norms / squares.sqrt()
         if not (torch.is_grad_enabled() and any(one.requires_grad for one in (scales, *tables))):
             # Besides being shorter: torch.compile hands such functions, of any number of inputs, wrong ones here.
             return _weighted_bags(_stacked(tables), self.index, scales * factors)
-        indices = (self.index, self.bags, self.bag_starts)
+        indices = (self.index, self.bags, self.bag_starts, self.owners)
         return _MixedExpand.apply(scales, factors, squares, *indices, *tables)  # type: ignore[no-any-return]
 
 
@@ -159,12 +159,14 @@ def _weighted_bags(rows: Tensor, index: Tensor, scales: Tensor) -> Tensor:
 
 
 def _stacked_tables(members: Sequence[Orbits]) -> dict[str, Tensor]:
-    """For each entry its row in the stacked tables of all members, and for each of those rows its entries, as bags."""
+    """For each entry its row in the stacked tables of all members; for each of those rows its entries, as bags, and the
+    number of its member."""
     firsts = np.cumsum([0, *(orbits.num_orbits for orbits in members)])
     index = np.stack([orbits.index + first for orbits, first in zip(members, firsts[:-1], strict=True)], axis=1)
     bags = np.concatenate([orbits.members[orbits.members < len(index)] for orbits in members])
     sizes = np.concatenate([orbits.sizes for orbits in members])
-    found = {"index": index, "bags": bags, "bag_starts": np.cumsum(sizes) - sizes}
+    owners = np.repeat(np.arange(len(members)), [orbits.num_orbits for orbits in members])
+    found = {"index": index, "bags": bags, "bag_starts": np.cumsum(sizes) - sizes, "owners": owners}
     return {name: torch.tensor(table, dtype=torch.int32) for name, table in found.items()}
 
 
@@ -192,11 +194,17 @@ def _lie_together(tables: Sequence[Tensor]) -> bool:
     return one_memory and follow and all(table.is_contiguous() for table in tables)
 
 
-def _inner_product(one: Tensor, other: Tensor) -> Tensor:
-    """The sum of all products, in parts that stay in a processor's cache."""
-    size = max(1, _CACHED // one.shape[1]) if one.device.type == "cpu" else len(one)
-    parts = zip(one.split(size), other.split(size), strict=True)
-    return torch.cat([(part * beside).sum(1) for part, beside in parts]).sum()
+def _squares(tables: Sequence[Tensor]) -> Tensor:
+    """|w_i|^2 of each."""
+    if tables[0].is_cuda and not torch.compiler.is_compiling():
+        return torch.stack(torch._foreach_norm(list(tables))).square()  # one launch for all
+    return torch.stack([torch.linalg.vector_norm(table, dim=1).square().sum() for table in tables])
+
+
+def _parts(*stacks: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of several tensors of as many rows, in parts that stay in a processor's cache."""
+    size = max(1, _CACHED // stacks[0].shape[1]) if stacks[0].device.type == "cpu" else len(stacks[0])
+    return zip(*(stack.split(size) for stack in stacks), strict=True)
 
 
 class _MixedExpand(torch.autograd.Function):
@@ -213,6 +221,7 @@ class _MixedExpand(torch.autograd.Function):
         index: Tensor,
         bags: Tensor,
         bag_starts: Tensor,
+        owners: Tensor,
         *tables: Tensor,
     ) -> Tensor:
         return _weighted_bags(_stacked(tables), index, scales * factors)
@@ -225,20 +234,22 @@ class _MixedExpand(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        scales, factors, squares, bags, bag_starts, *tables = ctx.saved_tensors
-        stacked = F.embedding_bag(bags, gradients[0].contiguous(), bag_starts, mode="sum")
-        sums = stacked.split([len(table) for table in tables])  # E_H^T of every member
+        scales, factors, squares, bags, bag_starts, owners, *tables = ctx.saved_tensors
+        sums = F.embedding_bag(bags, gradients[0].contiguous(), bag_starts, mode="sum")  # E_H^T, member after member
+        sizes, values = [len(table) for table in tables], _stacked(tables)
         # <E_H^T(gradient), w>, which both the scales and the norms need.
-        products = torch.stack([_inner_product(total, table) for total, table in zip(sums, tables, strict=True)])
-        if any(ctx.needs_input_grad[6:]):
-            applied = (scales * factors).to(stacked.dtype)
-            along = torch.zeros_like(products) if squares is None else products / squares
-            for total, table, share, part in zip(sums, tables, applied, along.to(stacked.dtype), strict=True):
-                if squares is not None:
-                    total.addcmul_(table, part, value=-1)
-                total.mul_(share)
+        by_row = torch.cat([(total * table).sum(1) for total, table in _parts(sums, values)])
+        products = torch.stack([part.sum() for part in by_row.split(sizes)])
+        if any(ctx.needs_input_grad[7:]):
+            share = (scales * factors).to(sums.dtype).index_select(0, owners)[:, None]
+            if squares is None:
+                sums.mul_(share)
+            else:
+                along = (products / squares).to(sums.dtype).index_select(0, owners)[:, None]
+                for total, table, part, applied in _parts(sums, values, along, share):
+                    total.addcmul_(table, part, value=-1).mul_(applied)
         scale_gradient = (products * factors).to(scales.dtype) if ctx.needs_input_grad[0] else None
-        return scale_gradient, None, None, None, None, None, *sums
+        return scale_gradient, *[None] * 6, *sums.split(sizes)
 
 
 class _MixedProject(torch.autograd.Function):
