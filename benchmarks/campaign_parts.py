@@ -62,7 +62,7 @@ def _layers(compiled: bool) -> list[Part]:
 
 
 def _steps(compiled: bool) -> list[Part]:
-    size = ("--fields", "16,32", "--batch-size", "256", "--rounds", "9")
+    size = ("--fields", "16,32", "--batch-size", "256", "--rounds", "5")
     only = ("--only", KEY_NETWORKS) if compiled else ()
     return [
         Part(f"network step: {name}", "network_step.py", (*size, *way, *only), 90 if compiled else 25, SMALL_NETWORK)
