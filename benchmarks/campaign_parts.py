@@ -108,6 +108,16 @@ PARTS: tuple[Part, ...] = (
     ),
     *_layers(compiled=False),
     *_steps(compiled=False),
+    *(
+        Part(
+            f"network step: {name}, CUDA graph",
+            "network_step.py",
+            ("--fields", "16,32", "--batch-size", "256", "--rounds", "5", "--graph", "--only", KEY_NETWORKS, *way),
+            40,
+            SMALL_NETWORK,
+        )
+        for name, way in (("float32", ()), ("bf16", BF16))
+    ),
     Part("where the time goes: float32", "kernel_times.py", ("--batch-size", "256"), 20, SMALL_NETWORK),
     Part("where the time goes: bf16", "kernel_times.py", ("--batch-size", "256", *BF16), 20, SMALL_NETWORK),
     *_layers(compiled=True),

@@ -81,9 +81,24 @@ def memory_of(step: Callable[[], None], device: str) -> int:
     return live.peak
 
 
+def captured(step: Callable[[], None]) -> Callable[[], None]:
+    """The same step by one launch: what the device does is recorded once, with the tensors that it does it to."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
 def said(arguments: argparse.Namespace) -> str:
     """How it was run, as far as it is not the usual way."""
     ways = [arguments.autocast, "compiled" * arguments.compile, "channels last" * arguments.channels_last]
+    ways.append("as a CUDA graph" * arguments.graph)
     return "".join(f", {way}" for way in ways if way)
 
 
@@ -130,6 +145,7 @@ def main() -> None:
     options.add_argument("--channels-last", action="store_true", help="images laid out with channels last")
     options.add_argument("--keep-memory", action="store_true", help="keep freed memory, as `equimorph search` does")
     options.add_argument("--compile", action="store_true", help="all networks through torch.compile")
+    options.add_argument("--graph", action="store_true", help="on a GPU: the whole step as one CUDA graph")
     options.add_argument("--only", default="", help="networks beside the ordinary one, with semicolons between")
     arguments = options.parse_args()
     first, second = (int(number) for number in arguments.fields.split(","))
@@ -148,6 +164,8 @@ def main() -> None:
             first_layer.register_forward_hook(lambda *parts: parts[2].to(memory_format=torch.channels_last))
         run = torch.compile(network) if arguments.compile else network
         steps[name] = stepper(run, x, y, WITH[arguments.autocast])
+        if arguments.graph and device.startswith("cuda"):
+            steps[name] = captured(steps[name])
     memory = {name: memory_of(step, device) for name, step in steps.items()}
     taken = seconds_in_turns(steps, rounds=arguments.rounds, device=device, warm_up=1, calls=arguments.calls)
     rows, figures = [], {}
