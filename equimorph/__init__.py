@@ -19,6 +19,7 @@ from equimorph.morphisms import (
     reinitialize,
     relax,
 )
+from equimorph.probing import probe
 from equimorph.search import load
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "models",
     "parameter_groups",
     "plain",
+    "probe",
     "reinitialize",
     "relax",
     "reports",
