@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from equimorph import data
@@ -19,9 +20,11 @@ from equimorph.cli.reading import add_reading_options, read_samples
 from equimorph.data import LabelAudit, audit_labels
 from equimorph.data.files import is_there
 from equimorph.data.readers import READERS
-from equimorph.errors import DataError
+from equimorph.errors import DataError, EquimorphError
 from equimorph.groups import group
+from equimorph.probing import Probe, probe
 from equimorph.reports.dataset import write_audit, write_show
+from equimorph.reports.dataset.probe_words import suggested, tell_probe
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -97,9 +100,48 @@ def _audit(options: Any) -> None:
     page = _page(options, samples, "audit")
     named = None if options.subgroups is None else names_in(options.subgroups)
     found = audit_labels(samples, group(options.group), groups=named, num_samples=options.samples, seed=options.seed)
-    written = write_audit(found, samples, page)
-    _print_audit(found)
+    probed = _probed(samples, options)
+    written = write_audit(found, samples, page, probed)
+    if probed is not None:
+        _print_probe(probed)
+        print("\nSamples that nearly coincide when one of them is moved:")
+    _print_audit(found, suggest=probed is None or probed.best is None)
     print(f"page            {written}")
+
+
+def _probed(samples: data.ImageData, options: Any) -> Probe | None:
+    """The probe's verdict, with progress; None, and why, where these data cannot be probed."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("features of moved samples", total=None)
+        try:
+            return probe(
+                samples,
+                group(options.group),
+                num_samples=options.samples,
+                seed=options.seed,
+                progress=lambda done, of: shown.update(task, completed=done, total=of),
+            )
+        except EquimorphError as error:
+            reason = str(error)
+    print(f"No verdict: {reason.removeprefix('probe: ')} What follows looks at near samples alone.")
+    return None
+
+
+def _print_probe(found: Probe) -> None:
+    print(tell_probe(found))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("subgroup")
+    for heading in ("loss", "error", "z"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    table.add_column("breaks")
+    for row in found.rows():
+        table.add_row(*row)
+    Console().print(table)
+    if found.best is not None:
+        print(f"suggested       --subgroups {','.join(suggested(found))}")
 
 
 def _page(options: Any, samples: data.ImageData, kind: str) -> Path:
@@ -115,7 +157,7 @@ def _page(options: Any, samples: data.ImageData, kind: str) -> Path:
     return page
 
 
-def _print_audit(found: LabelAudit) -> None:
+def _print_audit(found: LabelAudit, *, suggest: bool) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("subgroup")
     for heading in ("error at least", "seen", "contradicting", "by chance"):
@@ -131,4 +173,5 @@ def _print_audit(found: LabelAudit) -> None:
             member.verdict,
         )
     Console().print(table)
-    print(f"suggested       --subgroups {','.join(found.suggested)}")
+    if suggest:
+        print(f"suggested       --subgroups {','.join(found.suggested)}")

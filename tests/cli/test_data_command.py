@@ -61,9 +61,21 @@ def test_an_audit_prints_a_line_for_each_subgroup_and_what_to_search_among(beast
     called = call("data", "audit", beasts, "--subgroups", "C1,C4,D4", "--out", tmp_path / "page.html")
     assert called.status == 0 and called.err == ""
     lines = called.out.splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["C1", "C4", "D4"]
+    assert lines[0].startswith("No verdict: beasts: there are 28 samples, and at least 50 are needed.")
+    assert [line.split()[0] for line in lines[2:5]] == ["C1", "C4", "D4"]
     assert lines[-2].startswith("suggested       --subgroups ")
     assert set(lines[-2].split()[-1].split(",")) <= {"C1", "C4", "D4"}
+
+
+def test_an_audit_says_in_words_first_which_moves_keep_the_labels(tmp_path):
+    called = call("data", "audit", "textures:C4", "--samples", "300", "--out", tmp_path / "page.html")
+    assert called.status == 0 and called.err == ""
+    said, *lines = called.out.splitlines()
+    assert said.startswith("Quarter turns keep the labels (C4); mirrors change them: they confuse ")
+    assert "suggested       --subgroups C1,C2,C4" in lines and lines[-1].startswith("page ")
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>Quarter turns keep the labels (C4)" in page and "Move by move" in page
+    assert "--group D4 --subgroups C1,C2,C4" in page
 
 
 both = pytest.mark.parametrize("kind", ["show", "audit"])

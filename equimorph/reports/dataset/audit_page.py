@@ -10,9 +10,12 @@ from equimorph.data import ImageData
 from equimorph.data.audit.records import ContradictingPair, LabelAudit
 from equimorph.errors import DataError
 from equimorph.layers.features import transform
+from equimorph.probing import Probe
 from equimorph.reports.dataset import audit_words as words
 from equimorph.reports.dataset.moves import tell_move
 from equimorph.reports.dataset.pictures import picture
+from equimorph.reports.dataset.probe_section import make_probe_numbers, make_probe_parts, probe_figures
+from equimorph.reports.dataset.probe_words import tell_probe
 from equimorph.reports.shell import (
     ShownFigure,
     make_details,
@@ -38,13 +41,14 @@ h3 { font-size: 1rem; font-weight: 600; margin: 14px 0 6px; }
 """
 
 
-def write_audit(audit: LabelAudit, data: ImageData, path: Path) -> Path:
+def write_audit(audit: LabelAudit, data: ImageData, path: Path, probe: Probe | None = None) -> Path:
     """Make the page of an audit.
 
     Args:
         audit: What `audit_labels` found.
         data: What it was given; the pictures come from its training split.
         path: The page to write; an older one is replaced.
+        probe: What `em.probe` found, which then comes first.
     Returns:
         `path`.
     Raises:
@@ -55,15 +59,16 @@ def write_audit(audit: LabelAudit, data: ImageData, path: Path) -> Path:
             f"write_audit: the audit is of {audit.data} with {audit.num_train:,} training samples, and the data are "
             f"{data.name} with {len(data.train):,}; pass the data that were audited."
         )
-    path.write_text(make_page(audit, data), encoding="utf-8")
+    path.write_text(make_page(audit, data, probe), encoding="utf-8")
     return path
 
 
-def make_page(audit: LabelAudit, data: ImageData) -> str:
+def make_page(audit: LabelAudit, data: ImageData, probe: Probe | None = None) -> str:
     """The whole page as a text."""
     from equimorph.reports.dataset.audit_figure import draw_bounds
 
-    figures = {
+    probed = {} if probe is None else probe_figures(probe)
+    figures = probed | {
         "bounds": ShownFigure(
             "What invariance would cost at least",
             "The share of samples that every classifier invariant under the group labels wrongly, with one standard "
@@ -76,19 +81,32 @@ def make_page(audit: LabelAudit, data: ImageData) -> str:
     parts = [
         make_figure("bounds", figures["bounds"]),
         make_section("pairs", "The pairs that contradict", _make_pairs(audit, data)),
-        make_section("suggestion", "Which groups to search", _make_suggestion(audit)),
-        make_section("limits", "What this cannot see", _make_limits(audit)),
-        make_details("Every number", _make_numbers(audit)),
     ]
+    if probe is None:
+        parts.append(make_section("suggestion", "Which groups to search", _make_suggestion(audit)))
+    else:
+        said = f"<p>{escape(words.tell_headline(audit))}</p>"
+        nearly = make_section("coincidences", "Samples that nearly coincide", said)
+        parts = [_STYLE, *make_probe_parts(probe, data, probed), nearly, *parts]
+        parts.append(make_details("Every number of the fits", make_probe_numbers(probe)))
+    unseen = "What this cannot see" if probe is None else "What near samples cannot tell"
+    parts.append(make_section("limits", unseen, _make_limits(audit)))
+    parts.append(make_details("Every number of near samples", _make_numbers(audit)))
     title = f"Labels of {audit.data} under {audit.group.name}: equimorph"
-    return make_document(title, header=_make_header(audit), parts=parts, figures=figures)
+    return make_document(title, header=_make_header(audit, probe), parts=parts, figures=figures)
 
 
-def _make_header(audit: LabelAudit) -> str:
+def _make_header(audit: LabelAudit, probe: Probe | None) -> str:
     origin = (
         f"<b>{escape(audit.data)}</b> · label audit · group {escape(audit.group.name)} · "
         f"{audit.num_samples:,} of {audit.num_train:,} training samples"
     )
+    if probe is not None:
+        verdict, _, rest = tell_probe(probe).partition(". ")
+        return (
+            f'<header>\n<p class="origin">{origin}</p>\n<h1>{escape(verdict.rstrip("."))}.</h1>\n'
+            f'<p class="whole">{escape(rest)}</p>\n</header>'
+        )
     blind = not (audit.named("ruled out") or audit.named("possible"))
     notice = make_notice(escape(words.tell_limits(audit)[0])) if blind else ""
     return (
