@@ -20,7 +20,7 @@ from equimorph.probing.fit import Fit, fit, guessed
 from equimorph.probing.paired import compare, limit
 from equimorph.probing.result import Probe, ProbedElement, ProbedSubgroup
 
-_LARGEST_SIDE = 32  # pixels; larger samples are reduced
+_LARGEST_SIDES = {1: 256, 2: 32, 3: 16}  # pixels, by the number of axes; larger samples are reduced
 _FEWEST, _FEWEST_OF_CLASS = 50, 5  # samples
 _MOST_BYTES = 700 * 2**20  # of features that are kept
 _AT_ONCE = 64  # samples
@@ -185,7 +185,7 @@ def _samples(data: ImageData, most: int | None) -> tuple[Split, int | None]:
     """Some training samples in memory, reduced where they are large; and the side that they were reduced to."""
     chosen = data.train if most is None or len(data.train) <= most else data.subset(max(most, len(data.classes))).train
     sides = tuple(chosen.x.shape[2:])
-    scale = _LARGEST_SIDE / max(sides)
+    scale = _LARGEST_SIDES[data.dim] / max(sides)
     smaller = tuple(max(1, round(side * scale)) for side in sides) if scale < 1 else sides
     parts = [part if smaller == sides else area_averaged(part, smaller) for part, _ in chosen.in_order(256)]
     samples = Split(torch.cat(parts).cpu(), chosen.y.cpu(), chosen.ids, chosen.groups)

@@ -23,7 +23,7 @@ from equimorph.groups import Group
 from equimorph.layers.features import transform
 
 _PATCHES = 4000
-_SMALL = 16  # pixels of a side, below which filters have 3 taps instead of 5
+_SMALL = 16  # pixels of a side, below which filters have 3 taps instead of 5, as those of volumes always have
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _FEWEST = 6  # pixels along each axis that the two layers need
@@ -62,7 +62,7 @@ class PatchFeatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """phi(x)."""
         x = (_layer_one(x, self.first) - self.shift) / self.scale
-        x = F.relu(_convolved(x, self.second))
+        x = F.relu(_convolved(x, self.second), inplace=True)
         return _pooled_to(x, self.cells).flatten(1)
 
 
@@ -107,7 +107,7 @@ def draw_features(
     if min(sides) < _FEWEST:
         size = "x".join(map(str, sides))
         raise ShapeError(f"probe: samples of {size}, needed at least {_FEWEST} pixels along each axis.")
-    taps = 3 if min(sides) < _SMALL else 5
+    taps = 3 if min(sides) < _SMALL or dim == 3 else 5
     moved = _moved_at_random(x, group, generator)
     patches = _patches(moved, taps, generator)
     if x.shape[1] == 1:
@@ -123,7 +123,7 @@ def draw_features(
 
 
 def _layer_one(x: Tensor, filters: Tensor) -> Tensor:
-    return _POOL[x.ndim - 2](F.relu(_convolved(x, filters)), 2)
+    return _POOL[x.ndim - 2](F.relu(_convolved(x, filters), inplace=True), 2)
 
 
 def _convolved(x: Tensor, filters: Tensor) -> Tensor:
