@@ -23,7 +23,7 @@ from equimorph.probing.result import Probe, ProbedElement, ProbedSubgroup
 _LARGEST_SIDES = {1: 256, 2: 32, 3: 16}  # pixels, by the number of axes; larger samples are reduced
 _FEWEST, _FEWEST_OF_CLASS = 50, 5  # samples
 _MOST_BYTES = 700 * 2**20  # of features that are kept
-_AT_ONCE = 64  # samples
+_AT_ONCE = 2**16  # pixels of samples, so that small ones come in numbers; 64 samples at least
 _MOVED_IMAGES = 2400  # for the question which moves show
 _SURE = 2.0  # standard errors by which features must be better than guessing
 
@@ -132,7 +132,7 @@ class _Averages:
         self.subgroups = {H: number for number, H in enumerate(subgroups)}
         kept: Tensor | None = None
         done = 0
-        for part in x.split(_AT_ONCE):
+        for part in x.split(max(64, _AT_ONCE // x[0, 0].numel())):
             copies = torch.stack([phi(transform(part, g, group, "trivial")) for g in range(group.order)])
             if not copies.isfinite().all():
                 raise DataError("probe: the features of some samples are not finite numbers; look at these samples.")

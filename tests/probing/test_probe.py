@@ -126,7 +126,8 @@ def test_samples_are_drawn_and_reduced_and_it_says_so():
 
 def test_progress_is_told_to_the_end():
     seen = []
-    em.probe(data_of(noise(100), halves(100)), "C2", progress=lambda done, of: seen.append((done, of)))
+    x = noise(100, (1, 32, 32))
+    em.probe(data_of(x, halves(100)), "C2", progress=lambda done, of: seen.append((done, of)))
     assert seen == [(64, 100), (100, 100)]
 
 

@@ -10,7 +10,6 @@ from equimorph.probing import Probe, ProbedElement
 from equimorph.reports.dataset import probe_words as words
 from equimorph.reports.dataset.moves import tell_move
 from equimorph.reports.dataset.pictures import picture
-from equimorph.reports.dataset.probe_figures import draw_classes, draw_lattice
 from equimorph.reports.shell import ShownFigure, make_figure, make_section, make_table
 from equimorph.reports.words import explain
 
@@ -20,6 +19,8 @@ _NUMERIC = {"loss", "error", "z", "told apart"}
 
 def probe_figures(probe: Probe) -> dict[str, ShownFigure]:
     """By the names under which the sections show them."""
+    from equimorph.reports.dataset.probe_figures import draw_classes, draw_lattice
+
     lattice, classes = draw_lattice(probe), draw_classes(probe)
     found = {}
     if lattice is not None:

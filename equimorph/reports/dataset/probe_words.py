@@ -38,7 +38,7 @@ def tell_probe(probe: Probe) -> str:
             f"left-out samples are fitted no better than by guessing (loss {probe.guess:.3f})."
         )
     if probe.best.order == 1:
-        said = "No move keeps the labels (C1)"
+        said = "No move keeps the labels (C1)" if len(probe.left) == 1 else "No symmetry fits best (C1)"
     else:
         said = f"{_capital(explain(probe.best.name, probe.best))} keep the labels ({probe.best.name})"
     parts = [said, *(_tell_changed(probe, changed) for changed in _changed(probe))]
