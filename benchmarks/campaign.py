@@ -24,6 +24,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -44,6 +45,7 @@ HERE = Path(__file__).parent
 LEDGER = HERE / "results" / "gpu" / "ledger.jsonl"
 LARGEST_KIT_MIB = 60
 WHEELS = ("lightning-fabric", "jsonargparse", "rich")  # what a machine with PyTorch and the usual packages still lacks
+_FOLDERS = re.compile(r"(?<![\w.:/~])~?(?:/[\w.+@-]+)+/(?=[\w.+@-])")
 _TAIL = 4000  # characters of a part's output that are kept where it failed
 _RUNNING: set[int] = set()  # the processes of parts
 _SPARE = 1.25  # of its estimate, after which a part is not begun with less time left
@@ -190,8 +192,13 @@ def run_part(part: Part, arguments: argparse.Namespace, seconds: float, environm
     if content:
         line |= {"tables": content["tables"], "figures": content["figures"]}
     if status != "done":
-        line["tail"] = output[-_TAIL:]
+        line["tail"] = without_folders(output)[-_TAIL:]
     return line
+
+
+def without_folders(text: str) -> str:
+    """The names of files alone: folders are the machine's own."""
+    return _FOLDERS.sub("", text)
 
 
 def _run_command(command: list[str], seconds: float, environment: dict[str, str], printed: Path) -> str:

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from campaign import Ledger
+from campaign import Ledger, without_folders
 from campaign_parts import PARTS, Part
 
 RESULTS = Path(__file__).parent / "results"
@@ -33,7 +33,6 @@ LONGEST = 6  # operations of a step that are shown
 _PART = re.compile(r"<!-- (?P<name>[\w-]+\.json) -->\n.*?<!-- end -->", re.DOTALL)
 _CAMPAIGN = re.compile(r"<!-- gpu campaign -->\n.*?<!-- end -->", re.DOTALL)
 _PROBLEM = re.compile(r"^(?:E +)?((?:\w+\.)*(?=[A-Z])\w*(?:Error|Exception|Failed|Unsupported)\b.*)$", re.MULTILINE)
-_FOLDERS = re.compile(r"(?<![\w.:/~])~?(?:/[\w.+@-]+)+/(?=[\w.+@-])")
 _LONGEST_REASON = 200  # characters
 
 
@@ -217,7 +216,7 @@ def reason_in(tail: str) -> str:
     named = _PROBLEM.search(tail)
     whole = [text for text in tail.splitlines() if text.strip() and not text.startswith((" ", "Traceback"))]
     line = named[1] if named else (whole or [""])[-1]
-    line = _FOLDERS.sub("", line).replace("`", "'").strip()
+    line = without_folders(line).replace("`", "'").strip()
     return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"
 
 

@@ -7,7 +7,7 @@ random. The table says how often the verdict is the truth, and how often the tru
 error. Results go into one JSON line a run, and a run that is there already is not run again; a subset with too few
 samples of a class is on record as refused.
 
-    EQUIMORPH_DATA=/work/shared/data python benchmarks/probe.py --draws 2
+    EQUIMORPH_DATA=DATA python benchmarks/probe.py --draws 2
     python benchmarks/probe.py --kinds textures --seeds 3
     python benchmarks/probe.py --table
 """

@@ -69,7 +69,7 @@ def probe(
             finite.
         ShapeError: G moves another number of axes than samples have, or exchanges axes of different lengths; the
             samples are too small.
-        ConfigurationError: The targets are maps, or `balanced` is asked for where there are no classes.
+        ConfigurationError: No data set; its targets are maps; or `balanced` is asked for where there are no classes.
     Example:
         >>> import equimorph as em
         >>> found = probe(em.data.make_textures("C4", num_train=200))
@@ -79,6 +79,8 @@ def probe(
     Source: the method's page, section 10.
     """
     began = time.perf_counter()
+    if not isinstance(data, ImageData):
+        raise ConfigurationError(f"probe: needs a data set, got {type(data).__name__}; em.data.load makes one.")
     group = group_named(group, dim=data.dim) if isinstance(group, str) else group
     generator = torch.Generator().manual_seed(seed)
     _check(data, group, balanced)
@@ -149,23 +151,35 @@ class _Averages:
 
     def over(self, H: Subgroup) -> Tensor:
         """Shape (samples, d)."""
-        return self.kept[list(H.indices)].mean(0) if self.as_copies else self.kept[self.subgroups[H]]
+        if not self.as_copies:
+            return self.kept[self.subgroups[H]]
+        total = torch.zeros_like(self.kept[0])
+        for h in H.indices:  # one after the other: side by side they would take the memory of all copies once more
+            total += self.kept[h]
+        return total / H.order
 
 
 def _callable(features: nn.Module) -> _Features:
-    features = features.eval()
+    """A network of the user's, called where it is and in evaluation mode, and left in the mode that it was in."""
+    parameter = next(features.parameters(), None)
 
     def phi(x: Tensor) -> Tensor:
-        found = features(x)
+        was_training = features.training
+        features.eval()
+        try:
+            found = features(x if parameter is None else x.to(parameter.device))
+        finally:
+            features.train(was_training)
         if not isinstance(found, Tensor) or found.ndim != 2:
             told = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ShapeError(f"probe: features gave {told}, needed one vector for each sample, (batch, numbers).")
-        return found.float()
+        return found.float().cpu()
 
     return phi
 
 
 def _check(data: ImageData, group: Group, balanced: bool) -> None:
+    """What can be told before any sample is read."""
     if data.dim != group.dim:
         raise ShapeError(f"probe: {group.name} moves {group.dim} axes, and samples of {data.name} have {data.dim}.")
     sides = tuple(data.train.x.shape[2:])
@@ -284,5 +298,5 @@ def _element(
 ) -> ProbedElement:
     joined = group.subgroup_generated_by([*best.indices, g])
     there = next(one for one in judged if one.subgroup == joined)
-    changes = tuple(name for name, compared in there.by_class.items() if compared.z >= threshold)
+    changes = () if there.left else tuple(name for name, one in there.by_class.items() if one.z >= threshold)
     return ProbedElement(g, g in best, changes, *moved[g])

@@ -49,16 +49,6 @@ class PatchFeatures(nn.Module):
         for name, tensor in (("first", first), ("second", second), ("shift", shift), ("scale", scale)):
             self.register_buffer(name, tensor)
 
-    @property
-    def dim(self) -> int:
-        """The number of spatial axes."""
-        return self.first.ndim - 2
-
-    @property
-    def num_features(self) -> int:
-        """d."""
-        return int(len(self.second) * self.cells**self.dim)
-
     def forward(self, x: Tensor) -> Tensor:
         """phi(x)."""
         x = (_layer_one(x, self.first) - self.shift) / self.scale

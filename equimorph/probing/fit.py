@@ -29,18 +29,11 @@ class Fit:
         strength: lam.
         predictions: What is told of each sample by the fit without it, shape (n, columns).
         losses: The squared residual of each, shape (n,).
-        mean, std: Of the columns of features.
-        coefficients: Of the standardised columns, shape (features, columns); None unless they were asked for.
-        intercept: Shape (columns,).
     """
 
     strength: float
     predictions: Tensor
     losses: Tensor
-    mean: Tensor
-    std: Tensor
-    coefficients: Tensor | None
-    intercept: Tensor
 
 
 def fit(
@@ -50,7 +43,6 @@ def fit(
     weights: Tensor | None = None,
     groups: Tensor | None = None,
     strengths: tuple[float, ...] = STRENGTHS,
-    with_coefficients: bool = False,
 ) -> Fit:
     """Fit columns of targets by ridge regression, with the strength of least left-out error.
 
@@ -60,7 +52,6 @@ def fit(
         weights: w, positive, shape (n,); ones when left out.
         groups: Numbers from 0; samples of one group are left out together. Each alone when left out.
         strengths: lam to try, for columns of variance one.
-        with_coefficients: Whether the fit itself is wanted.
     Example:
         >>> x = torch.linspace(-1, 1, 30)[:, None]
         >>> found = fit(x, 2 * x + 1)
@@ -81,7 +72,6 @@ def fit(
     if x.shape[0] < x.shape[1]:
         squares, left = torch.linalg.eigh(x @ x.T)
         along = left * squares.clamp_min(0).sqrt()
-        turned = None
     else:
         squares, turned = torch.linalg.eigh(x.T @ x)
         along = x @ turned
@@ -102,15 +92,7 @@ def fit(
             best = loss, strength, left_out / root
     assert best is not None
     _, strength, residuals = best
-    coefficients = None
-    if with_coefficients:
-        if turned is None:
-            shrunk = 1 / (squares + strength)
-            inverse = torch.where(squares > 0, shrunk / squares.sqrt().clamp_min(1e-300), torch.zeros_like(squares))
-            coefficients = x.T @ (along @ (inverse / squares.sqrt().clamp_min(1e-300))[:, None].mul(products))
-        else:
-            coefficients = turned @ (products / (squares + strength)[:, None])
-    return Fit(strength, y - residuals, residuals.square().sum(1), mean, std, coefficients, center)
+    return Fit(strength, y - residuals, residuals.square().sum(1))
 
 
 def guessed(targets: Tensor, *, weights: Tensor | None = None, groups: Tensor | None = None) -> Tensor:

@@ -35,15 +35,6 @@ def test_left_out_predictions_are_those_of_a_fit_without_the_sample(shape, weigh
         torch.testing.assert_close(found.predictions[own == group], expected[own == group], rtol=0, atol=1e-8)
 
 
-@CASES
-def test_the_fit_itself_is_the_ridge_regression_on_all(shape):
-    x, y = torch.randn(shape, dtype=torch.float64), torch.randn(shape[0], 2, dtype=torch.float64)
-    found = fit(x, y, strengths=(3.0,), with_coefficients=True)
-    told = (x - found.mean) / found.std @ found.coefficients + found.intercept
-    everything = torch.ones(shape[0], dtype=torch.bool)
-    torch.testing.assert_close(told, refitted(x, y, torch.ones(shape[0]).double(), everything, 3.0), rtol=0, atol=1e-8)
-
-
 def test_the_strength_of_least_error_is_taken():
     x, y = torch.randn(40, 60), torch.randn(40, 1)
     errors = {strength: float(fit(x, y, strengths=(strength,)).losses.mean()) for strength in STRENGTHS}

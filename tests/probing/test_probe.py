@@ -80,8 +80,24 @@ def test_features_of_ones_own_are_judged_by_the_same_equations():
     # The mean of an image is the same however it is turned.
     losses = [one.loss for one in found.subgroups]
     assert max(losses) - min(losses) < 1e-6 and not any(one.visible for one in found.elements)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(256), torch.nn.Dropout())
+    em.probe(data, "C4", features=network)
+    assert all(module.training for module in network.modules()) and network[1].num_batches_tracked == 0
     with pytest.raises(ShapeError, match="one vector for each sample"):
         em.probe(data, "C4", features=torch.nn.Identity())
+
+
+def test_only_what_is_ruled_out_is_said_to_change_labels():
+    """With few samples single classes differ by chance where the group as a whole does not."""
+    found = em.probe(em.data.make_textures("D4", num_train=60), seed=1)
+    for one in found.elements:
+        joined = found.best.group.subgroup_generated_by([*found.best.indices, one.element])
+        assert not (one.changes and found[joined.name].left)
+
+
+def test_a_name_is_no_data_set():
+    with pytest.raises(ConfigurationError, match=r"got str; em\.data\.load makes one"):
+        em.probe("digits")
 
 
 def test_features_that_read_nothing_give_no_verdict():
