@@ -22,7 +22,7 @@ from equimorph.probing.result import Probe, ProbedElement, ProbedSubgroup
 
 _LARGEST_SIDES = {1: 256, 2: 32, 3: 16}  # pixels, by the number of axes; larger samples are reduced
 _FEWEST, _FEWEST_OF_CLASS = 50, 5  # samples
-_MOST_BYTES = 700 * 2**20  # of features that are kept
+_MOST_BYTES = 512 * 2**20  # of features that are kept
 _AT_ONCE = 2**16  # pixels of samples, so that small ones come in numbers; 64 samples at least
 _MOVED_IMAGES = 2400  # for the question which moves show
 _SURE = 2.0  # standard errors by which features must be better than guessing
@@ -55,7 +55,7 @@ def probe(
         data: Its training split is used.
         group: G, or its name.
         num_samples: How many of its samples, each class with its share; all when None. The number is lowered where the
-            features would take more than 700 MiB.
+            features would take more than 512 MiB.
         features: What gives a vector for each standardised sample, instead of filters made of the data's own patches: a
             pretrained network without its head, say. It is called in evaluation mode.
         widths: Of the patch features.

@@ -37,7 +37,7 @@ def draw_lattice(probe: Probe) -> Figure | None:
         y=[place[one.subgroup][1] for one in probe.subgroups],
         mode="markers+text",
         text=[f"<b>{one.name}</b>" if one.subgroup == probe.best else one.name for one in probe.subgroups],
-        textposition="middle right",
+        textposition="bottom center",
         marker={
             "size": [26 if one.subgroup == probe.best else 18 for one in probe.subgroups],
             "color": [min(one.z, _WORST) for one in probe.subgroups],
@@ -55,8 +55,8 @@ def draw_lattice(probe: Probe) -> Figure | None:
     figure.update_layout(base_layout(height=90 + 85 * len(orders)))
     figure.update_layout(margin={"l": 30, "r": 80, "t": 20, "b": 20}, meta={"min_width": 420})
     widest = max(abs(x) for x, _ in place.values())
-    figure.update_xaxes(visible=False, range=[-widest - 0.4, widest + 0.9])
-    figure.update_yaxes(visible=False, range=[-0.4, len(orders) - 0.6])
+    figure.update_xaxes(visible=False, range=[-widest - 0.6, widest + 0.6])
+    figure.update_yaxes(visible=False, range=[-0.5, len(orders) - 0.6])
     return figure
 
 
@@ -73,6 +73,7 @@ def draw_classes(probe: Probe) -> Figure | None:
         z=[[max(-_WORST, min(value, _WORST)) for value in row] for row in z],
         text=[[f"{value:.1f}" for value in row] for row in z],
         texttemplate="%{text}",
+        textfont={"color": style.INK},
         hovertemplate="%{y}, %{x}: %{text} standard errors<extra></extra>",
         colorscale=[[0, "#2b72b2"], [0.5, "#f7f8fa"], [1, style.ACCENT]],
         zmin=-_WORST,
